@@ -1,0 +1,70 @@
+"""What both clients tell gRPC about the channel: limits, keepalive and retries."""
+
+from __future__ import annotations
+
+import json
+
+from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
+
+from mlflow_grpc._config import ClientConfig
+from mlflow_grpc.v1 import (
+    experiment_service_pb2,
+    model_registry_service_pb2,
+    run_service_pb2,
+    status_service_pb2,
+)
+
+__all__ = ["API_FILES", "channel_options", "is_repeatable", "service_config"]
+
+API_FILES: tuple[FileDescriptor, ...] = (
+    experiment_service_pb2.DESCRIPTOR,
+    model_registry_service_pb2.DESCRIPTOR,
+    run_service_pb2.DESCRIPTOR,
+    status_service_pb2.DESCRIPTOR,
+)
+
+
+def is_repeatable(method: MethodDescriptor) -> bool:
+    """Whether calling a method twice does the same as calling it once, by its own declaration."""
+    level = method.GetOptions().idempotency_level
+    return level in (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
+
+
+def service_config(attempts: int) -> str:
+    """gRPC's service config, as JSON: retries, of the calls that are safe to repeat.
+
+    LogMetrics is safe because the client gives every point its timestamp, so that sending it
+    again sends the same point.
+    """
+    if attempts == 1:
+        return json.dumps({})
+    names = [
+        {"service": service.full_name, "method": method.name}
+        for file in API_FILES
+        for service in file.services_by_name.values()
+        for method in service.methods
+        if is_repeatable(method)
+    ]
+    policy = {
+        "maxAttempts": attempts,
+        "initialBackoff": "0.1s",
+        "maxBackoff": "2s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    return json.dumps({"methodConfig": [{"name": names, "retryPolicy": policy}]})
+
+
+def channel_options(config: ClientConfig) -> list[tuple[str, int | str]]:
+    """The channel arguments that a configuration stands for."""
+    return [
+        ("grpc.max_receive_message_length", config.max_message_bytes),
+        ("grpc.keepalive_time_ms", round(config.keepalive_time * 1000)),
+        ("grpc.keepalive_timeout_ms", round(config.keepalive_timeout * 1000)),
+        # An idle trainer must notice a dead connection before it next has something to say.
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.enable_retries", int(config.retry_attempts > 1)),
+        ("grpc.service_config", service_config(config.retry_attempts)),
+    ]

@@ -1,0 +1,128 @@
+"""A run that is being logged to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import SupportsFloat
+
+from mlflow_grpc._entities import DatasetInput, LoggedModelInput, Metric, Run, RunInfo
+from mlflow_grpc._enums import RunStatus
+from mlflow_grpc._lifecycle import outcome
+from mlflow_grpc._sync.runs import RunMethods
+
+_log = logging.getLogger("mlflow_grpc")
+
+
+class ActiveRun:
+    """A run that is being logged to; `Client.start_run` makes one.
+
+    As a context manager it ends the run: FINISHED, FAILED if an exception leaves the block,
+    KILLED if that is KeyboardInterrupt or asyncio.CancelledError. Without `with`, call `end`.
+    Every method raises what the client's method of that name raises.
+    """
+
+    def __init__(self, client: RunMethods, run: Run) -> None:
+        self._client = client
+        self._info = run.info
+        self._ended = False
+
+    @property
+    def info(self) -> RunInfo:
+        """What identifies the run, and where it stood when it was started or ended from here."""
+        return self._info
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return self._info.run_id
+
+    def log_metric(
+        self,
+        key: str,
+        value: SupportsFloat,
+        timestamp: int | None = None,
+        step: int | None = None,
+        *,
+        dataset_name: str | None = None,
+        dataset_digest: str | None = None,
+        model_id: str | None = None,
+    ) -> None:
+        """Logs one point of a metric.
+
+        `timestamp` is in milliseconds since the epoch, by default now, and `step` by default 0.
+        """
+        self._client.log_metric(
+            self.run_id,
+            key,
+            value,
+            timestamp,
+            step,
+            dataset_name=dataset_name,
+            dataset_digest=dataset_digest,
+            model_id=model_id,
+        )
+
+    def log_metrics(
+        self,
+        metrics: Mapping[str, SupportsFloat] | Iterable[Metric],
+        step: int | None = None,
+        timestamp: int | None = None,
+    ) -> None:
+        """Logs points of metrics: a value for each key, or any number of `Metric`.
+
+        Values by key all get `timestamp` (milliseconds since the epoch, by default now) and
+        `step` (by default 0).
+        """
+        self._client.log_metrics(self.run_id, metrics, step, timestamp)
+
+    def log_param(self, key: str, value: object) -> None:
+        """Logs a param, as `str(value)`."""
+        self._client.log_param(self.run_id, key, value)
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Logs params."""
+        self._client.log_params(self.run_id, params)
+
+    def set_tag(self, key: str, value: object) -> None:
+        """Sets a tag, to `str(value)`."""
+        self._client.set_tag(self.run_id, key, value)
+
+    def set_tags(self, tags: Mapping[str, object]) -> None:
+        """Sets tags."""
+        self._client.set_tags(self.run_id, tags)
+
+    def log_inputs(
+        self, datasets: Iterable[DatasetInput] = (), models: Iterable[LoggedModelInput] = ()
+    ) -> None:
+        """Logs the datasets and models that the run uses."""
+        self._client.log_inputs(self.run_id, datasets, models)
+
+    def end(self, status: RunStatus | str | None = None, end_time: int | None = None) -> None:
+        """Ends the run: FINISHED (the default), FAILED or KILLED.
+
+        `end_time` is in milliseconds since the epoch, by default now. Once this has succeeded,
+        leaving the `with` block changes nothing.
+        """
+        self._info = self._client.end_run(self.run_id, status, end_time).info
+        self._ended = True
+
+    def __enter__(self) -> ActiveRun:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._ended:
+            return
+        try:
+            self.end(outcome(error))
+        except Exception:
+            if error is None:
+                raise
+            # What went wrong in the block matters more, and is on its way to the caller.
+            _log.warning("could not end run %s", self.run_id, exc_info=True)

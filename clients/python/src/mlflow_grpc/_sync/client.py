@@ -1,0 +1,105 @@
+"""The blocking client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+
+from mlflow_grpc._config import ClientConfig
+from mlflow_grpc._errors import AlreadyExistsError
+from mlflow_grpc._lifecycle import DEFAULT_EXPERIMENT_ID, check_one_experiment, no_experiment
+from mlflow_grpc._sync.active_run import ActiveRun
+from mlflow_grpc._sync.experiments import ExperimentMethods
+from mlflow_grpc._sync.registry import RegistryMethods
+from mlflow_grpc._sync.runs import RunMethods
+from mlflow_grpc._sync.status import StatusMethods
+
+
+class Client(ExperimentMethods, RunMethods, RegistryMethods, StatusMethods):
+    """A client of mlflow-grpc that blocks. `AsyncClient` is the same for asyncio.
+
+        with Client("127.0.0.1:50051") as client:
+            with client.start_run(experiment_name="vision") as run:
+                run.log_metric("loss", 0.1, step=1)
+
+    `target` is `host:port`, or any other name that gRPC resolves, such as `dns:///host:port`.
+    Connecting happens in the background and again as needed; nothing is sent before the first
+    call. A client may be shared by threads, and not by processes: make one after a fork.
+
+    Every method that calls the server takes `timeout`, in seconds: by default
+    `ClientConfig.timeout`, and `math.inf` for none. It raises a subclass of `MlflowGrpcError`
+    when the call fails: beside those that stand at the method, `InvalidArgumentError`,
+    `UnavailableError`, `DeadlineExceededError` and `ResourceExhaustedError`. Calls that are safe
+    to repeat are repeated, within the timeout, while the server is UNAVAILABLE. A closed client
+    raises `RuntimeError`.
+    """
+
+    def __init__(self, target: str, *, config: ClientConfig | None = None) -> None:
+        super().__init__(target, config or ClientConfig())
+
+    def start_run(
+        self,
+        experiment_id: str | None = None,
+        *,
+        experiment_name: str | None = None,
+        run_name: str | None = None,
+        tags: Mapping[str, object] | None = None,
+        description: str | None = None,
+        start_time: int | None = None,
+        timeout: float | None = None,
+    ) -> ActiveRun:
+        """Starts a run, to be used in a `with` block that ends it, or until `ActiveRun.end`.
+
+        The experiment is given by its id or by its name, by default "0", which every store has;
+        a name that does not exist is created. `start_time` is in milliseconds since the epoch,
+        by default now. `timeout` is in seconds, for each of the up to three calls.
+
+        Raises `NotFoundError` if there is no experiment of that id, `FailedPreconditionError`
+        if it is deleted, `ValueError` if both id and name are given.
+        """
+        check_one_experiment(experiment_id, experiment_name)
+        if experiment_name is not None:
+            experiment_id = self._id_of_experiment(experiment_name, timeout)
+        run = self.create_run(
+            DEFAULT_EXPERIMENT_ID if experiment_id is None else experiment_id,
+            start_time,
+            tags,
+            run_name,
+            description,
+            timeout=timeout,
+        )
+        return ActiveRun(self, run)
+
+    def _id_of_experiment(self, name: str, timeout: float | None) -> str:
+        found = self.get_experiment_by_name(name, timeout=timeout)
+        if found is None:
+            try:
+                return self.create_experiment(name, timeout=timeout)
+            except AlreadyExistsError:
+                # Another trainer of the same job was first.
+                found = self.get_experiment_by_name(name, timeout=timeout)
+        if found is None:
+            raise no_experiment(name)
+        return found.experiment_id
+
+    def wait_until_ready(self, timeout: float | None = None) -> None:
+        """Waits until the client is connected to the server, for up to `timeout` seconds.
+
+        Raises `DeadlineExceededError` if it is not by then.
+        """
+        self._wait_until_ready(timeout)
+
+    def close(self) -> None:
+        """Closes the connection. Calls in flight end with `CallCancelledError`."""
+        self._close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

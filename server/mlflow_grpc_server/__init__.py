@@ -1,0 +1,5 @@
+"""MLflow behind gRPC: the server."""
+
+__all__ = ["__version__"]
+
+__version__ = "0.1.0"

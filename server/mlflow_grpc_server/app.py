@@ -1,0 +1,173 @@
+"""The composition root: builds every part, and owns start, serve, drain and close."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+import grpc
+from grpc_channelz.v1 import channelz
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from mlflow_grpc.v1 import (
+    experiment_service_pb2,
+    experiment_service_pb2_grpc,
+    model_registry_service_pb2,
+    model_registry_service_pb2_grpc,
+    run_service_pb2,
+    run_service_pb2_grpc,
+    status_service_pb2,
+    status_service_pb2_grpc,
+)
+from mlflow_grpc_server.convert.status import MAX_REQUEST_BYTES, info_to_proto
+from mlflow_grpc_server.health import Component, Monitor
+from mlflow_grpc_server.interceptors.calls import CallInterceptor
+from mlflow_grpc_server.services.experiments import ExperimentServicer
+from mlflow_grpc_server.services.registry import ModelRegistryServicer
+from mlflow_grpc_server.services.runs import RunServicer
+from mlflow_grpc_server.services.status import StatusServicer
+from mlflow_grpc_server.settings import Settings
+from mlflow_grpc_server.tracking.pool import BlockingPool
+from mlflow_grpc_server.tracking.registry import Registry
+from mlflow_grpc_server.tracking.stores import Stores, open_stores
+from mlflow_grpc_server.tracking.tracking import Tracking
+
+__all__ = ["App", "PortError"]
+
+# What remains after the last call of the API are health watches and the like, without an end.
+_CLOSING_SECONDS = 1.0
+
+_STORE_OF_SERVICE: dict[str, Component | None] = {
+    "": Component.TRACKING_STORE,
+    "mlflow_grpc.v1.StatusService": None,
+    "mlflow_grpc.v1.ExperimentService": Component.TRACKING_STORE,
+    "mlflow_grpc.v1.RunService": Component.TRACKING_STORE,
+    "mlflow_grpc.v1.ModelRegistryService": Component.MODEL_REGISTRY,
+}
+
+_CHANNEL_OPTIONS = (
+    # Without it a second server on the same port would take every other connection.
+    ("grpc.so_reuseport", 0),
+    ("grpc.enable_channelz", 1),
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_send_message_length", -1),
+    # The client pings an idle connection every 30 s; a ping every 10 s is taken.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # A client that vanished without a word is noticed, and its calls cancelled.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+)
+
+
+class PortError(Exception):
+    """The address that the server should listen on cannot be had."""
+
+
+class App:
+    """A server, from its settings to its end. Its methods run on one event loop."""
+
+    def __init__(self, settings: Settings, stores: Stores) -> None:
+        self._settings = settings
+        self._stores = stores
+        self._start_ms = time.time_ns() // 10**6
+        self._calls = CallInterceptor("/mlflow_grpc.")
+        self._pool = BlockingPool(settings.store_threads, settings.store_queue)
+        self._health = health.aio.HealthServicer()
+        self._monitor = Monitor(
+            {
+                Component.TRACKING_STORE: stores.probe_tracking,
+                Component.MODEL_REGISTRY: stores.probe_registry,
+                Component.ARTIFACT_STORE: stores.probe_artifacts,
+            },
+            self._health,
+            _STORE_OF_SERVICE,
+            settings.health_interval,
+        )
+        self._watch: asyncio.Task[None] | None = None
+        # Outermost first; authentication and metrics go behind the first one.
+        self._server = grpc.aio.server(interceptors=[self._calls], options=_CHANNEL_OPTIONS)
+        self._service_names = self._add_services()
+        self.port = 0
+
+    @classmethod
+    def open(cls, settings: Settings) -> App:
+        """Build a server over the stores of `settings`; blocks. Raises StoreUriError."""
+        stores = open_stores(
+            settings.backend_store_uri,
+            settings.registry_uri,
+            settings.artifact_root,
+            settings.artifacts_destination,
+        )
+        return cls(settings, stores)
+
+    async def start(self) -> None:
+        """Listen, with the health service in agreement with the stores. Raises PortError."""
+        address = f"{self._settings.host}:{self._settings.port}"
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise PortError(f"cannot listen on {address}: is the port in use?") from error
+        await self._monitor.check_all()
+        await self._server.start()
+        self._watch = asyncio.create_task(self._monitor.watch())
+
+    async def drain(self) -> None:
+        """Report NOT_SERVING, take no more calls, and let those in flight end in time."""
+        await self._monitor.drain()
+        stopping = asyncio.create_task(self._server.stop(self._settings.grace_period))
+        idle = asyncio.create_task(self._calls.idle.wait())
+        await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
+        idle.cancel()
+        await self._server.stop(_CLOSING_SECONDS)
+        await stopping
+
+    async def close(self) -> None:
+        """Let go of everything, after the last thread has left the stores."""
+        if self._watch is not None:
+            self._watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watch
+        await self._pool.close()
+        self._monitor.close()
+        await asyncio.to_thread(self._stores.close)
+
+    def _add_services(self) -> list[str]:
+        tracking = Tracking(self._stores.client)
+        registry = Registry(self._stores.client)
+        experiment_service_pb2_grpc.add_ExperimentServiceServicer_to_server(
+            ExperimentServicer(tracking, self._pool), self._server
+        )
+        run_service_pb2_grpc.add_RunServiceServicer_to_server(
+            RunServicer(tracking, self._pool), self._server
+        )
+        model_registry_service_pb2_grpc.add_ModelRegistryServiceServicer_to_server(
+            ModelRegistryServicer(registry, self._pool), self._server
+        )
+        status_service_pb2_grpc.add_StatusServiceServicer_to_server(
+            StatusServicer(self._monitor, self._info), self._server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        channelz.add_channelz_servicer(self._server)
+        names = [
+            *(
+                service.full_name
+                for file in (
+                    experiment_service_pb2,
+                    run_service_pb2,
+                    model_registry_service_pb2,
+                    status_service_pb2,
+                )
+                for service in file.DESCRIPTOR.services_by_name.values()
+            ),
+            health.SERVICE_NAME,
+            "grpc.channelz.v1.Channelz",
+            reflection.SERVICE_NAME,
+        ]
+        reflection.enable_server_reflection(names, self._server)
+        return names
+
+    def _info(self) -> status_service_pb2.GetServerInfoResponse:
+        return info_to_proto(self._settings, self.port, self._start_ms, self._service_names)

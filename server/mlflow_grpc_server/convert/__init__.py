@@ -1,0 +1,1 @@
+"""Pure converters between messages and MLflow entities, one module a resource."""

@@ -1,0 +1,345 @@
+"""Runs, and what they log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelInput,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
+from mlflow.store.tracking.dbmodels.models import SqlDataset, SqlRun
+from mlflow.utils import validation
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
+from mlflow.utils.search_utils import SearchUtils
+
+from mlflow_grpc.v1 import experiment_service_pb2, resources_pb2
+from mlflow_grpc.v1 import run_service_pb2 as pb
+from mlflow_grpc.v1.resources_pb2 import RunStatus
+from mlflow_grpc_server.convert import fields, pages
+from mlflow_grpc_server.convert.common import lifecycle_stage, tags_to_proto
+from mlflow_grpc_server.exceptions import InvalidFieldError
+
+__all__ = [
+    "Batch",
+    "RunChange",
+    "RunToStart",
+    "batch",
+    "dataset_inputs",
+    "end_of_run",
+    "metric_to_proto",
+    "metrics",
+    "model_inputs",
+    "params",
+    "run_change",
+    "run_tags",
+    "run_to_proto",
+    "run_to_start",
+    "search_query",
+]
+
+_MOST_NAME: int = SqlRun.__table__.c.name.type.length
+_MOST_SOURCE_TYPE: int = SqlDataset.__table__.c.dataset_source_type.type.length
+_STATUSES: dict[int, str] = {
+    value: name.removeprefix("RUN_STATUS_") for name, value in RunStatus.items() if value
+}
+_END_STATUSES = {
+    RunStatus.RUN_STATUS_UNSPECIFIED: "FINISHED",
+    RunStatus.RUN_STATUS_FINISHED: "FINISHED",
+    RunStatus.RUN_STATUS_FAILED: "FAILED",
+    RunStatus.RUN_STATUS_KILLED: "KILLED",
+}
+
+
+@dataclass(frozen=True)
+class RunToStart:
+    """A checked StartRunRequest. `start_time` is in milliseconds since the epoch."""
+
+    experiment_id: str
+    run_name: str | None
+    start_time: int | None
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class RunChange:
+    """A checked UpdateRunRequest; None is what stays."""
+
+    run_name: str | None
+    status: str | None
+    description: str | None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one call logs to one run."""
+
+    run_id: str
+    metrics: Sequence[Metric] = field(default=())
+    params: Sequence[Param] = field(default=())
+    tags: Sequence[RunTag] = field(default=())
+
+
+def run_to_start(request: experiment_service_pb2.StartRunRequest) -> RunToStart:
+    """Check a StartRunRequest."""
+    tags = fields.tags_with_description(
+        request.tags, request.description, validation.MAX_TAG_VAL_LENGTH
+    )
+    name = fields.text("run_name", request.run_name, _MOST_NAME)
+    named = tags.get(MLFLOW_RUN_NAME)
+    if named is not None:
+        fields.text(f"tags[{list(tags).index(MLFLOW_RUN_NAME)}].value", named, _MOST_NAME)
+        if name and named and name != named:
+            raise InvalidFieldError("run_name", f"differs from the tag {MLFLOW_RUN_NAME!r}")
+    return RunToStart(
+        experiment_id=fields.experiment_id(request.experiment_id),
+        run_name=name or None,
+        start_time=fields.time_ms(request, "start_time"),
+        tags=tags,
+    )
+
+
+def experiment_of(request: experiment_service_pb2.EndRunRequest) -> str | None:
+    """Return the experiment that the run must be in, None for any."""
+    return fields.experiment_id(request.experiment_id) if request.experiment_id else None
+
+
+def end_of_run(request: experiment_service_pb2.EndRunRequest) -> tuple[str, int | None]:
+    """Return the final status and the end time in milliseconds, None for now."""
+    status = fields.one_of("status", request.status, _END_STATUSES)
+    return status, fields.time_ms(request, "end_time")
+
+
+def run_change(request: pb.UpdateRunRequest) -> RunChange:
+    """Check an UpdateRunRequest."""
+    name = status = description = None
+    if request.HasField("run_name"):
+        name = fields.text("run_name", request.run_name, _MOST_NAME, required=True)
+    if request.HasField("status"):
+        status = fields.one_of("status", request.status, _STATUSES)
+    if request.HasField("description"):
+        most = validation.MAX_TAG_VAL_LENGTH
+        description = fields.text("description", request.description, most)
+    if name is None and status is None and description is None:
+        raise InvalidFieldError("run_name", "or status or description must be given")
+    return RunChange(name, status, description)
+
+
+def metrics(items: Sequence[resources_pb2.Metric]) -> list[Metric]:
+    """Return points to log; one without a timestamp gets the time of the call."""
+    fields.at_most("metrics", items, validation.MAX_METRICS_PER_BATCH)
+    now_ms = time.time_ns() // 10**6
+    return [_metric(f"metrics[{index}]", item, now_ms) for index, item in enumerate(items)]
+
+
+def _metric(path: str, item: resources_pb2.Metric, now_ms: int) -> Metric:
+    fields.key(f"{path}.key", item.key)
+    if not item.HasField("value"):
+        raise InvalidFieldError(f"{path}.value", "is required")
+    timestamp = item.timestamp_ms if item.HasField("timestamp_ms") else now_ms
+    if timestamp < 0:
+        raise InvalidFieldError(f"{path}.timestamp_ms", f"is {timestamp}; it may not be negative")
+    if item.model_id:
+        fields.model_id(item.model_id, f"{path}.model_id")
+    if bool(item.dataset_name) != bool(item.dataset_digest):
+        raise InvalidFieldError(f"{path}.dataset_name", "and dataset_digest go together")
+    fields.text(f"{path}.dataset_name", item.dataset_name, validation.MAX_DATASET_NAME_SIZE)
+    fields.text(f"{path}.dataset_digest", item.dataset_digest, validation.MAX_DATASET_DIGEST_SIZE)
+    return Metric(
+        item.key,
+        item.value,
+        timestamp,
+        item.step,
+        model_id=item.model_id or None,
+        dataset_name=item.dataset_name or None,
+        dataset_digest=item.dataset_digest or None,
+    )
+
+
+def params(items: Sequence[resources_pb2.Param]) -> list[Param]:
+    """Return params to log, each key given once."""
+    fields.at_most("params", items, validation.MAX_PARAMS_TAGS_PER_BATCH)
+    seen: set[str] = set()
+    for index, item in enumerate(items):
+        fields.key(f"params[{index}].key", item.key)
+        fields.text(f"params[{index}].value", item.value, validation.MAX_PARAM_VAL_LENGTH)
+        if item.key in seen:
+            raise InvalidFieldError(f"params[{index}].key", f"{item.key!r} is given twice")
+        seen.add(item.key)
+    return [Param(item.key, item.value) for item in items]
+
+
+def run_tags(items: Sequence[resources_pb2.Tag]) -> list[RunTag]:
+    """Return tags to set, each key given once."""
+    fields.at_most("tags", items, validation.MAX_PARAMS_TAGS_PER_BATCH)
+    checked = fields.tags(items, validation.MAX_TAG_VAL_LENGTH)
+    for index, (key, value) in enumerate(checked.items()):
+        if key == MLFLOW_RUN_NAME:
+            fields.text(f"tags[{index}].value", value, _MOST_NAME, required=True)
+    return [RunTag(key, value) for key, value in checked.items()]
+
+
+def batch(
+    run_id: str,
+    metric_items: Sequence[resources_pb2.Metric] = (),
+    param_items: Sequence[resources_pb2.Param] = (),
+    tag_items: Sequence[resources_pb2.Tag] = (),
+    *,
+    required: str = "metrics",
+) -> Batch:
+    """Return what to log; at least one entry, else `required` is named as missing."""
+    checked = Batch(
+        run_id=fields.run_id(run_id),
+        metrics=metrics(metric_items),
+        params=params(param_items),
+        tags=run_tags(tag_items),
+    )
+    entries = len(checked.metrics) + len(checked.params) + len(checked.tags)
+    if not entries:
+        raise InvalidFieldError(required, "is required")
+    if entries > validation.MAX_ENTITIES_PER_BATCH:
+        most = validation.MAX_ENTITIES_PER_BATCH
+        raise InvalidFieldError("metrics", f"and params and tags have over {most:,} entries")
+    return checked
+
+
+def inputs(request: pb.LogInputsRequest) -> tuple[list[DatasetInput], list[LoggedModelInput]]:
+    """Return the datasets and the logged models to log; at least one."""
+    if not request.datasets and not request.models:
+        raise InvalidFieldError("datasets", "or models must be given")
+    return _dataset_inputs(request.datasets), _model_inputs(request.models)
+
+
+def _dataset_inputs(items: Sequence[resources_pb2.DatasetInput]) -> list[DatasetInput]:
+    """Return datasets to log."""
+    fields.at_most("datasets", items, validation.MAX_DATASETS_PER_BATCH)
+    return [_dataset_input(f"datasets[{index}]", item) for index, item in enumerate(items)]
+
+
+def _dataset_input(path: str, item: resources_pb2.DatasetInput) -> DatasetInput:
+    tags: dict[str, str] = {}
+    for index, tag in enumerate(item.tags):
+        at = f"{path}.tags[{index}]"
+        key = fields.text(f"{at}.key", tag.key, validation.MAX_INPUT_TAG_KEY_SIZE, required=True)
+        if key in tags:
+            raise InvalidFieldError(f"{at}.key", f"{key!r} is given twice")
+        tags[key] = fields.text(f"{at}.value", tag.value, validation.MAX_INPUT_TAG_VALUE_SIZE)
+    if not item.HasField("dataset"):
+        raise InvalidFieldError(f"{path}.dataset", "is required")
+    given = item.dataset
+
+    def part(name: str, most: int, *, required: bool = False) -> str:
+        return fields.text(f"{path}.dataset.{name}", getattr(given, name), most, required=required)
+
+    dataset = Dataset(
+        name=part("name", validation.MAX_DATASET_NAME_SIZE, required=True),
+        digest=part("digest", validation.MAX_DATASET_DIGEST_SIZE, required=True),
+        source_type=part("source_type", _MOST_SOURCE_TYPE, required=True),
+        source=part("source", validation.MAX_DATASET_SOURCE_SIZE, required=True),
+        schema=part("schema", validation.MAX_DATASET_SCHEMA_SIZE) or None,
+        profile=part("profile", validation.MAX_DATASET_PROFILE_SIZE) or None,
+    )
+    return DatasetInput(dataset, [InputTag(key, value) for key, value in tags.items()])
+
+
+def _model_inputs(items: Sequence[resources_pb2.LoggedModelInput]) -> list[LoggedModelInput]:
+    """Return logged models to log as inputs."""
+    fields.at_most("models", items, validation.MAX_DATASETS_PER_BATCH)
+    return [
+        LoggedModelInput(fields.model_id(item.model_id, f"models[{index}].model_id"))
+        for index, item in enumerate(items)
+    ]
+
+
+def search_query(request: pb.SearchRunsRequest) -> tuple[list[str], pages.ListQuery]:
+    """Return the experiments to search and the rest of the query."""
+    if not request.experiment_ids:
+        raise InvalidFieldError("experiment_ids", "is required")
+    fields.at_most("experiment_ids", request.experiment_ids, 1000)
+    ids = [
+        fields.experiment_id(value, f"experiment_ids[{index}]")
+        for index, value in enumerate(request.experiment_ids)
+    ]
+    query = pages.list_query(
+        request, SearchUtils.parse_search_filter, SearchUtils.parse_order_by_for_search_runs
+    )
+    return ids, query
+
+
+def metric_to_proto(metric: Metric) -> resources_pb2.Metric:
+    """Return a point as a message."""
+    return resources_pb2.Metric(
+        key=metric.key,
+        value=metric.value,
+        timestamp_ms=metric.timestamp,
+        step=metric.step,
+        dataset_name=metric.dataset_name or "",
+        dataset_digest=metric.dataset_digest or "",
+        model_id=metric.model_id or "",
+    )
+
+
+def run_to_proto(run: Run) -> resources_pb2.Run:
+    """Return a run as a message."""
+    info, data = run.info, run.data
+    latest = sorted(data._metric_objs, key=lambda metric: str(metric.key))
+    return resources_pb2.Run(
+        info=resources_pb2.RunInfo(
+            run_id=info.run_id,
+            run_name=info.run_name or "",
+            experiment_id=str(info.experiment_id),
+            user_id=info.user_id or "",
+            status=RunStatus.Value(f"RUN_STATUS_{info.status}"),
+            start_time=fields.time_to_proto(info.start_time),
+            end_time=fields.time_to_proto(info.end_time),
+            artifact_uri=info.artifact_uri or "",
+            lifecycle_stage=lifecycle_stage(info.lifecycle_stage),
+        ),
+        data=resources_pb2.RunData(
+            metrics=[metric_to_proto(metric) for metric in latest],
+            params=[
+                resources_pb2.Param(key=key, value=data.params[key]) for key in sorted(data.params)
+            ],
+            tags=tags_to_proto(data.tags),
+        ),
+        inputs=_inputs_to_proto(run),
+        outputs=resources_pb2.RunOutputs(
+            models=[
+                resources_pb2.LoggedModelOutput(model_id=model.model_id, step=model.step)
+                for model in (run.outputs.model_outputs if run.outputs else ())
+            ]
+        ),
+    )
+
+
+def _inputs_to_proto(run: Run) -> resources_pb2.RunInputs:
+    if not run.inputs:
+        return resources_pb2.RunInputs()
+    return resources_pb2.RunInputs(
+        datasets=[
+            resources_pb2.DatasetInput(
+                tags=tags_to_proto({tag.key: tag.value for tag in used.tags}),
+                dataset=resources_pb2.Dataset(
+                    name=used.dataset.name,
+                    digest=used.dataset.digest,
+                    source_type=used.dataset.source_type,
+                    source=used.dataset.source,
+                    schema=used.dataset.schema or "",
+                    profile=used.dataset.profile or "",
+                ),
+            )
+            for used in run.inputs.dataset_inputs
+        ],
+        models=[
+            resources_pb2.LoggedModelInput(model_id=model.model_id)
+            for model in run.inputs.model_inputs or ()
+        ],
+    )

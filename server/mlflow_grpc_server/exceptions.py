@@ -1,0 +1,76 @@
+"""What the inner packages raise when a request cannot be served.
+
+They know no grpc types; `errors` maps each class to a status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+__all__ = [
+    "AlreadyExistsError",
+    "FailedPreconditionError",
+    "InvalidFieldError",
+    "NotFoundError",
+    "OverloadedError",
+    "RequestError",
+]
+
+
+class RequestError(Exception):
+    """A request that cannot be served, with what the caller may know of why.
+
+    `reason` is UPPER_SNAKE and stable; `metadata` holds every dynamic value of the message.
+    `fields` names the request's fields that are at fault, if any.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        metadata: Mapping[str, str] | None = None,
+        fields: Iterable[str] = (),
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.metadata = dict(metadata or {})
+        self.fields = tuple(fields)
+
+
+class InvalidFieldError(RequestError):
+    """A field of the request that no state of the server would make valid."""
+
+    def __init__(self, field: str, fault: str) -> None:
+        super().__init__("INVALID_FIELD", f"{field}: {fault}", {"field": field}, [field])
+
+
+class NotFoundError(RequestError):
+    """Something that the request names and the store does not have."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        reason = kind.upper().replace(" ", "_") + "_NOT_FOUND"
+        super().__init__(reason, f"There is no {kind} {name!r}.", {"name": name})
+
+
+class AlreadyExistsError(RequestError):
+    """A name that the request would take and that is taken."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        reason = kind.upper().replace(" ", "_") + "_ALREADY_EXISTS"
+        super().__init__(reason, f"There is already a {kind} named {name!r}.", {"name": name})
+
+
+class FailedPreconditionError(RequestError):
+    """A valid request that the present state of what it names does not allow."""
+
+
+class OverloadedError(RequestError):
+    """More calls wait for the stores than the server is willing to hold."""
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(
+            "TOO_MANY_CALLS_WAITING",
+            f"{waiting} calls are waiting for the stores already.",
+            {"waiting": str(waiting)},
+        )

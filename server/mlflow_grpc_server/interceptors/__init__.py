@@ -1,0 +1,1 @@
+"""What happens around every call: its id, its log line, its errors."""

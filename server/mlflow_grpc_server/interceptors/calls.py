@@ -1,0 +1,142 @@
+"""The request id, the log line and the error mapping of every call of this API.
+
+Authentication and metrics join the chain between the two interceptors of a later change; this
+one stays outermost, so that it sees what they refuse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from google.rpc import status_pb2
+
+from mlflow_grpc_server.errors import status_for
+from mlflow_grpc_server.services.context import Context
+
+__all__ = ["REQUEST_ID_KEY", "CallInterceptor"]
+
+REQUEST_ID_KEY = "x-request-id"
+
+_DETAILS_KEY = "grpc-status-details-bin"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+_logger = logging.getLogger(__name__)
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Gives each call an id, logs it, and sends what it raises as a google.rpc.Status.
+
+    The caller may choose the id, in the metadata `x-request-id`; it comes back in the trailers.
+    `idle` is set while no call of the API is in flight.
+    """
+
+    def __init__(self, method_prefix: str) -> None:
+        self._method_prefix = method_prefix
+        self._in_flight = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        """Wrap the handler of a method of this API; leave others as they are."""
+        handler = await continuation(handler_call_details)
+        method: str = handler_call_details.method
+        if handler is None or not method.startswith(self._method_prefix):
+            return handler
+        request_id = _request_id(handler_call_details)
+        if handler.response_streaming:
+            return self._wrap_streaming(handler, method, request_id)
+        return self._wrap_unary(handler, method, request_id)
+
+    def _wrap_unary(
+        self, handler: grpc.RpcMethodHandler, method: str, request_id: str
+    ) -> grpc.RpcMethodHandler:
+        inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
+        wrap = (
+            grpc.stream_unary_rpc_method_handler
+            if handler.request_streaming
+            else grpc.unary_unary_rpc_method_handler
+        )
+
+        async def call(request: Any, context: Context) -> Any:
+            async with self._around(method, request_id, context):
+                return await inner(request, context)
+
+        return wrap(call, handler.request_deserializer, handler.response_serializer)
+
+    def _wrap_streaming(
+        self, handler: grpc.RpcMethodHandler, method: str, request_id: str
+    ) -> grpc.RpcMethodHandler:
+        inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
+        wrap = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.request_streaming
+            else grpc.unary_stream_rpc_method_handler
+        )
+
+        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+            async with self._around(method, request_id, context):
+                async for response in inner(request, context):
+                    yield response
+
+        return wrap(call, handler.request_deserializer, handler.response_serializer)
+
+    @asynccontextmanager
+    async def _around(self, method: str, request_id: str, context: Context) -> AsyncIterator[None]:
+        started = time.perf_counter()
+        code = grpc.StatusCode.OK
+        self._enter()
+        context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+        try:
+            yield
+        except (asyncio.CancelledError, GeneratorExit):
+            code = grpc.StatusCode.CANCELLED
+            raise
+        except grpc.aio.AbortError:
+            code = _CODES.get(int(context.code() or 0), grpc.StatusCode.UNKNOWN)
+            raise
+        except Exception as error:
+            status = status_for(error, request_id)
+            code = _CODES[status.code]
+            if code is grpc.StatusCode.INTERNAL:
+                _logger.exception("%s failed request_id=%s", method, request_id)
+            await _abort(context, status, request_id)
+        finally:
+            self._leave()
+            milliseconds = (time.perf_counter() - started) * 1000
+            _logger.debug(
+                "%s %s %.1f ms request_id=%s", method, code.name, milliseconds, request_id
+            )
+
+    def _enter(self) -> None:
+        self._in_flight += 1
+        self.idle.clear()
+
+    def _leave(self) -> None:
+        self._in_flight -= 1
+        if not self._in_flight:
+            self.idle.set()
+
+
+def _request_id(details: grpc.HandlerCallDetails) -> str:
+    for key, value in details.invocation_metadata or ():
+        if key == REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+            return value
+    return uuid.uuid4().hex
+
+
+async def _abort(context: Context, status: status_pb2.Status, request_id: str) -> None:
+    trailers = ((REQUEST_ID_KEY, request_id), (_DETAILS_KEY, status.SerializeToString()))
+    await context.abort(_CODES[status.code], status.message, trailers)

@@ -1,0 +1,1 @@
+"""The servicers: convert, call, convert."""

@@ -1,0 +1,58 @@
+"""The server's settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlflow_grpc_server.tracking.uris import is_http
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an operator can choose. The command line sets each field by the flag of its name."""
+
+    backend_store_uri: str = "sqlite:///mlflow.db"
+    """Where experiments and runs are: a database, or an existing MLflow server."""
+
+    registry_store_uri: str | None = None
+    """Where registered models are. None: the backend store."""
+
+    default_artifact_root: str | None = None
+    """The location that new experiments keep artifacts below. None: `mlflow-artifacts:/`, which
+    stands for `artifacts_destination`."""
+
+    artifacts_destination: str = "./mlartifacts"
+    """The folder or URI that `mlflow-artifacts:/` stands for."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on."""
+
+    port: int = 50051
+    """The port to listen on; 0 lets the kernel choose."""
+
+    store_threads: int = 10
+    """How many calls use the stores at one time."""
+
+    store_queue: int = 1000
+    """How many more calls may wait for the stores before RESOURCE_EXHAUSTED."""
+
+    grace_period: float = 30.0
+    """How many seconds calls in flight have to end after SIGTERM."""
+
+    health_interval: float = 5.0
+    """How many seconds pass between checks of the stores; a tenth of it while one is down."""
+
+    @property
+    def registry_uri(self) -> str:
+        """Where registered models are."""
+        return self.registry_store_uri or self.backend_store_uri
+
+    @property
+    def artifact_root(self) -> str:
+        """The location that new experiments keep artifacts below; empty where an MLflow server
+        behind this one decides."""
+        if is_http(self.backend_store_uri):
+            return ""
+        return self.default_artifact_root or "mlflow-artifacts:/"

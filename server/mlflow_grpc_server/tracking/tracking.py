@@ -1,0 +1,287 @@
+"""Experiments and runs, over MlflowClient. Every method blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from mlflow import MlflowClient
+from mlflow.entities import DatasetInput, Experiment, LoggedModelInput, Metric, Param, Run
+from mlflow.entities.lifecycle_stage import LifecycleStage
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import (
+    ALREADY_EXISTS,
+    INVALID_PARAMETER_VALUE,
+    INVALID_STATE,
+    NOT_FOUND,
+    RESOURCE_ALREADY_EXISTS,
+    RESOURCE_DOES_NOT_EXIST,
+    ErrorCode,
+)
+from mlflow.store.entities import PagedList
+
+from mlflow_grpc_server.convert.experiments import ExperimentToCreate
+from mlflow_grpc_server.convert.fields import DESCRIPTION_TAG, blame
+from mlflow_grpc_server.convert.pages import ListQuery, Page
+from mlflow_grpc_server.convert.runs import Batch, RunChange, RunToStart
+from mlflow_grpc_server.exceptions import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    NotFoundError,
+)
+
+__all__ = ["Tracking", "already_exists", "not_found"]
+
+_NOT_FOUND = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(NOT_FOUND)}
+_EXISTS = {ErrorCode.Name(RESOURCE_ALREADY_EXISTS), ErrorCode.Name(ALREADY_EXISTS)}
+_REFUSED = {ErrorCode.Name(INVALID_PARAMETER_VALUE), ErrorCode.Name(INVALID_STATE)}
+
+
+@contextmanager
+def not_found(kind: str, name: str) -> Iterator[None]:
+    """Turn MLflow's word for an absent thing into NotFoundError of `kind` and `name`."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in _NOT_FOUND:
+            raise
+        raise NotFoundError(kind, name) from error
+
+
+@contextmanager
+def already_exists(kind: str, name: str) -> Iterator[None]:
+    """Turn MLflow's word for a taken name into AlreadyExistsError of `kind` and `name`."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in _EXISTS:
+            raise
+        raise AlreadyExistsError(kind, name) from error
+
+
+class Tracking:
+    """What can be done to experiments and runs.
+
+    Raises NotFoundError, AlreadyExistsError and FailedPreconditionError for what the store's
+    state does not allow, and MlflowException for a store that fails.
+    """
+
+    def __init__(self, client: MlflowClient) -> None:
+        self._client = client
+
+    def search_experiments(self, query: ListQuery, view_type: int) -> PagedList[Experiment]:
+        with blame("filter"):
+            return self._client.search_experiments(
+                view_type=view_type,
+                max_results=query.page.limit,
+                filter_string=query.filter,
+                order_by=query.order_by,
+                page_token=query.page.store_token,
+            )
+
+    def create_experiment(self, wanted: ExperimentToCreate) -> Experiment:
+        with already_exists("experiment", wanted.name):
+            experiment_id = self._client.create_experiment(
+                wanted.name, wanted.artifact_location, wanted.tags
+            )
+        return self.get_experiment(experiment_id)
+
+    def get_experiment(self, experiment_id: str) -> Experiment:
+        with not_found("experiment", experiment_id):
+            return self._client.get_experiment(experiment_id)
+
+    def get_experiment_by_name(self, name: str) -> Experiment:
+        with not_found("experiment", name):
+            experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            raise NotFoundError("experiment", name)
+        return experiment
+
+    def update_experiment(
+        self, experiment_id: str, name: str | None, description: str | None
+    ) -> Experiment:
+        experiment = self._active_experiment(experiment_id)
+        if name is not None and name != experiment.name:
+            # MLflow reports a taken name as it does any other violated constraint.
+            if self._client.get_experiment_by_name(name) is not None:
+                raise AlreadyExistsError("experiment", name)
+            self._client.rename_experiment(experiment_id, name)
+        if description is not None:
+            self._client.set_experiment_tag(experiment_id, DESCRIPTION_TAG, description)
+        return self.get_experiment(experiment_id)
+
+    def delete_experiment(self, experiment_id: str) -> None:
+        self._active_experiment(experiment_id)
+        with not_found("experiment", experiment_id):
+            self._client.delete_experiment(experiment_id)
+
+    def restore_experiment(self, experiment_id: str) -> Experiment:
+        if self.get_experiment(experiment_id).lifecycle_stage == LifecycleStage.ACTIVE:
+            raise _wrong_stage("experiment", experiment_id, "NOT_DELETED")
+        with not_found("experiment", experiment_id):
+            self._client.restore_experiment(experiment_id)
+        return self.get_experiment(experiment_id)
+
+    def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> None:
+        self._active_experiment(experiment_id)
+        self._client.set_experiment_tag(experiment_id, key, value)
+
+    def delete_experiment_tag(self, experiment_id: str, key: str) -> None:
+        self._active_experiment(experiment_id)
+        with not_found("tag", key):
+            self._client.delete_experiment_tag(experiment_id, key)
+
+    def start_run(self, wanted: RunToStart) -> Run:
+        try:
+            with not_found("experiment", wanted.experiment_id):
+                return self._client.create_run(
+                    wanted.experiment_id, wanted.start_time, wanted.tags, wanted.run_name
+                )
+        except MlflowException as error:
+            if error.error_code in _REFUSED:
+                self._active_experiment(wanted.experiment_id)
+            raise
+
+    def end_run(
+        self, run_id: str, experiment_id: str | None, status: str, end_time: int | None
+    ) -> Run:
+        if experiment_id and self.get_run(run_id).info.experiment_id != experiment_id:
+            raise NotFoundError("run", f"{experiment_id}/{run_id}")
+        with self._writing(run_id):
+            self._client.set_terminated(run_id, status, end_time)
+        return self.get_run(run_id)
+
+    def get_run(self, run_id: str) -> Run:
+        with not_found("run", run_id):
+            return self._client.get_run(run_id)
+
+    def search_runs(
+        self, experiment_ids: Sequence[str], query: ListQuery, view_type: int
+    ) -> PagedList[Run]:
+        with blame("filter"):
+            runs = self._client.search_runs(
+                experiment_ids=list(experiment_ids),
+                filter_string=query.filter or "",
+                run_view_type=view_type,
+                max_results=query.page.limit,
+                order_by=query.order_by,
+                page_token=query.page.store_token,
+            )
+        if not runs and query.page.store_token is None:
+            for experiment_id in experiment_ids:
+                self.get_experiment(experiment_id)
+        return runs
+
+    def log(self, batch: Batch) -> None:
+        """Store a batch, or refuse it whole."""
+        self._check_models([metric.model_id for metric in batch.metrics if metric.model_id])
+        with self._writing(batch.run_id, batch.params):
+            if _is_one_metric(batch):
+                self._log_metric(batch.run_id, batch.metrics[0])
+            else:
+                self._client.log_batch(batch.run_id, batch.metrics, batch.params, batch.tags)
+
+    def _log_metric(self, run_id: str, metric: Metric) -> None:
+        # A third faster in MLflow than a batch of one.
+        self._client.log_metric(
+            run_id,
+            metric.key,
+            metric.value,
+            metric.timestamp,
+            metric.step,
+            dataset_name=metric.dataset_name,
+            dataset_digest=metric.dataset_digest,
+            model_id=metric.model_id,
+        )
+
+    def log_inputs(
+        self, run_id: str, datasets: list[DatasetInput], models: list[LoggedModelInput]
+    ) -> None:
+        self._check_models([model.model_id for model in models])
+        with self._writing(run_id):
+            self._client.log_inputs(run_id, datasets, models)
+
+    def get_metric_history(self, run_id: str, metric_key: str, page: Page) -> PagedList[Metric]:
+        points = self._client._tracking_client.store.get_metric_history(
+            run_id, metric_key, max_results=page.limit, page_token=page.store_token
+        )
+        if not points and page.store_token is None:
+            self.get_run(run_id)
+        return points
+
+    def delete_tag(self, run_id: str, key: str) -> None:
+        if key not in self.get_run(run_id).data.tags:
+            raise NotFoundError("tag", key)
+        with self._writing(run_id), not_found("tag", key):
+            self._client.delete_tag(run_id, key)
+
+    def update_run(self, run_id: str, change: RunChange) -> Run:
+        with self._writing(run_id):
+            if change.run_name is not None or change.status is not None:
+                self._client.update_run(run_id, change.status, change.run_name)
+            if change.description is not None:
+                self._client.set_tag(run_id, DESCRIPTION_TAG, change.description)
+        return self.get_run(run_id)
+
+    def delete_run(self, run_id: str) -> None:
+        if self.get_run(run_id).info.lifecycle_stage == LifecycleStage.DELETED:
+            raise _wrong_stage("run", run_id, "DELETED")
+        self._client.delete_run(run_id)
+
+    def restore_run(self, run_id: str) -> Run:
+        if self.get_run(run_id).info.lifecycle_stage == LifecycleStage.ACTIVE:
+            raise _wrong_stage("run", run_id, "NOT_DELETED")
+        self._client.restore_run(run_id)
+        return self.get_run(run_id)
+
+    def _active_experiment(self, experiment_id: str) -> Experiment:
+        experiment = self.get_experiment(experiment_id)
+        if experiment.lifecycle_stage == LifecycleStage.DELETED:
+            raise _wrong_stage("experiment", experiment_id, "DELETED")
+        return experiment
+
+    def _check_models(self, model_ids: Sequence[str]) -> None:
+        for model_id in dict.fromkeys(model_ids):
+            with not_found("logged model", model_id):
+                self._client.get_logged_model(model_id)
+
+    @contextmanager
+    def _writing(self, run_id: str, params: Sequence[Param] = ()) -> Iterator[None]:
+        """Name what is in the way when MLflow refuses a write of checked values to a run.
+
+        MLflow has one code and a sentence for all of it; the run itself tells which it was.
+        """
+        try:
+            with not_found("run", run_id):
+                yield
+        except MlflowException as error:
+            if error.error_code not in _REFUSED:
+                raise
+            run = self.get_run(run_id)
+            if run.info.lifecycle_stage == LifecycleStage.DELETED:
+                raise _wrong_stage("run", run_id, "DELETED") from error
+            _refuse_changed_param(run, params)
+            raise
+
+
+def _is_one_metric(batch: Batch) -> bool:
+    return len(batch.metrics) == 1 and not batch.params and not batch.tags
+
+
+def _wrong_stage(kind: str, name: str, stage: str) -> FailedPreconditionError:
+    words = stage.lower().replace("_", " ")
+    return FailedPreconditionError(
+        f"{kind.upper()}_{stage}", f"The {kind} {name!r} is {words}.", {"name": name}
+    )
+
+
+def _refuse_changed_param(run: Run, params: Sequence[Param]) -> None:
+    for index, param in enumerate(params):
+        stored = run.data.params.get(param.key, param.value)
+        if stored != param.value:
+            raise FailedPreconditionError(
+                "PARAM_ALREADY_LOGGED",
+                f"The param {param.key!r} is logged already, with another value.",
+                {"key": param.key, "stored": stored, "given": param.value},
+                [f"params[{index}].value"],
+            )
