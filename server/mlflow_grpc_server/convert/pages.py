@@ -104,7 +104,7 @@ def _parsed(field: str, parse: Callable[[str], Any], value: str) -> Any:
 
 def view_type(value: int) -> int:
     """Return MLflow's view type."""
-    names = {
+    names: dict[int, int] = {
         ViewType.VIEW_TYPE_UNSPECIFIED: MlflowViewType.ACTIVE_ONLY,
         ViewType.VIEW_TYPE_ACTIVE_ONLY: MlflowViewType.ACTIVE_ONLY,
         ViewType.VIEW_TYPE_DELETED_ONLY: MlflowViewType.DELETED_ONLY,
@@ -112,7 +112,7 @@ def view_type(value: int) -> int:
     }
     if value not in names:
         raise InvalidFieldError("view_type", f"{value} is not a view type")
-    return int(names[value])
+    return names[value]
 
 
 def respond(

@@ -33,11 +33,11 @@ __all__ = [
     "RunChange",
     "RunToStart",
     "batch",
-    "dataset_inputs",
     "end_of_run",
+    "experiment_of",
+    "inputs",
     "metric_to_proto",
     "metrics",
-    "model_inputs",
     "params",
     "run_change",
     "run_tags",
@@ -51,7 +51,7 @@ _MOST_SOURCE_TYPE: int = SqlDataset.__table__.c.dataset_source_type.type.length
 _STATUSES: dict[int, str] = {
     value: name.removeprefix("RUN_STATUS_") for name, value in RunStatus.items() if value
 }
-_END_STATUSES = {
+_END_STATUSES: dict[int, str] = {
     RunStatus.RUN_STATUS_UNSPECIFIED: "FINISHED",
     RunStatus.RUN_STATUS_FINISHED: "FINISHED",
     RunStatus.RUN_STATUS_FAILED: "FAILED",

@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from google.rpc import status_pb2
@@ -31,6 +31,8 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 _logger = logging.getLogger(__name__)
 
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Gives each call an id, logs it, and sends what it raises as a google.rpc.Status.
@@ -47,9 +49,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
+    ) -> Handler | None:
         """Wrap the handler of a method of this API; leave others as they are."""
         handler = await continuation(handler_call_details)
         method: str = handler_call_details.method
@@ -60,10 +62,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return self._wrap_streaming(handler, method, request_id)
         return self._wrap_unary(handler, method, request_id)
 
-    def _wrap_unary(
-        self, handler: grpc.RpcMethodHandler, method: str, request_id: str
-    ) -> grpc.RpcMethodHandler:
-        inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
+    def _wrap_unary(self, handler: Handler, method: str, request_id: str) -> Handler:
+        inner: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
         wrap = (
             grpc.stream_unary_rpc_method_handler
             if handler.request_streaming
@@ -76,10 +76,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return wrap(call, handler.request_deserializer, handler.response_serializer)
 
-    def _wrap_streaming(
-        self, handler: grpc.RpcMethodHandler, method: str, request_id: str
-    ) -> grpc.RpcMethodHandler:
-        inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
+    def _wrap_streaming(self, handler: Handler, method: str, request_id: str) -> Handler:
+        inner: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
         wrap = (
             grpc.stream_stream_rpc_method_handler
             if handler.request_streaming
@@ -105,7 +103,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             code = grpc.StatusCode.CANCELLED
             raise
         except grpc.aio.AbortError:
-            code = _CODES.get(int(context.code() or 0), grpc.StatusCode.UNKNOWN)
+            sent: Any = context.code()
+            code = _CODES.get(sent, grpc.StatusCode.UNKNOWN)
             raise
         except Exception as error:
             status = status_for(error, request_id)

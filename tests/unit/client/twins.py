@@ -13,20 +13,21 @@ import mlflow_grpc
 
 PACKAGE = Path(mlflow_grpc.__file__).parent
 MODULES = ("experiments.py", "registry.py", "runs.py", "status.py")
+LINE_LENGTH = 100
 
 
 def asyncio_twin(name: str) -> str:
     """The text of `_aio/<name>`, by that of `_sync/<name>`."""
     source = (PACKAGE / "_sync" / name).read_text()
     head, *methods = re.split(r"(?m)^(?=    def )", source)
-    head = head.replace(
-        "mlflow_grpc._sync.base import Caller", "mlflow_grpc._aio.base import AsyncCaller"
-    )
+    first, *imports = [line for line in head.split("\n") if "_sync.base import" not in line]
+    index = next(i for i, line in enumerate(imports) if "mlflow_grpc." in line)
+    imports.insert(index, "from mlflow_grpc._aio.base import AsyncCaller")
+    head = "\n".join([first, *imports])
     head = re.sub(r"(?m)^class (\w+)\(Caller\)", r"class Async\1(AsyncCaller)", head)
     head = re.sub(r"(?m)^from collections.abc import (.*)$", _sorted_import, head)
-    # Not the docstring: it is one of the lines that the notice goes after.
     docstring, rest = head.split("\n", 1)
-    notice = f"# Made from _sync/{name} by tests/unit/client/twins.py; do not edit."
+    notice = f"\n# Made from _sync/{name} by tests/unit/client/twins.py; do not edit."
     return "\n".join([docstring, notice, rest]) + "".join(map(_method, methods))
 
 
@@ -39,7 +40,11 @@ def _method(text: str) -> str:
     if "self._iterate(" in text:
         return text.replace("-> Iterator[", "-> AsyncIterator[")
     text = re.sub(r"^    def ", "    async def ", text)
-    return re.sub(r"self\.(_call\w*)\(", r"await self.\1(", text)
+    text = re.sub(r"self\.(_call\w*)\(", r"await self.\1(", text)
+    signature, rest = text.split("\n", 1)
+    if len(signature) > LINE_LENGTH:
+        signature = re.sub(r"\((.*)\) -> ", r"(\n        \1\n    ) -> ", signature)
+    return f"{signature}\n{rest}"
 
 
 def main() -> None:

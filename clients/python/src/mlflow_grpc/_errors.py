@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
-from grpc_status import rpc_status
+from grpc_status import rpc_status  # type: ignore[import-untyped, unused-ignore]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +179,11 @@ ERRORS: Mapping[grpc.StatusCode, type[MlflowGrpcError]] = MappingProxyType(
 
 def decode_error(error: grpc.RpcError) -> MlflowGrpcError:
     """The client's exception for gRPC's, with the details that the server attached."""
-    # Every error of a unary call is a grpc.Call as well (AioRpcError has the same methods),
-    # which grpc's types do not say.
-    code: grpc.StatusCode = error.code()  # type: ignore[attr-defined]
-    message: str = error.details() or ""  # type: ignore[attr-defined]
-    status = _status(error)
+    # Every error of a unary call is a grpc.Call as well, or has its methods, as AioRpcError does.
+    call: Any = error
+    code: grpc.StatusCode = call.code()
+    message: str = call.details() or ""
+    status = _status(call)
     if status is None:
         return ERRORS[code](code, message)
     info, bad, retry, request = ErrorInfo(), BadRequest(), RetryInfo(), RequestInfo()
@@ -203,10 +204,11 @@ def decode_error(error: grpc.RpcError) -> MlflowGrpcError:
     )
 
 
-def _status(error: grpc.RpcError) -> Status | None:
+def _status(call: Any) -> Status | None:
     """The google.rpc.Status that came with an error, if one that can be read did."""
     try:
-        return rpc_status.from_call(error)  # type: ignore[arg-type]
+        status: Status | None = rpc_status.from_call(call)
     except (ValueError, DecodeError):
         # A proxy that rewrites codes or cuts headers: the plain status is still true.
         return None
+    return status

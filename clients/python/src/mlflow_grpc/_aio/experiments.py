@@ -1,14 +1,15 @@
 """Experiments."""
+
 # Made from _sync/experiments.py by tests/unit/client/twins.py; do not edit.
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+from mlflow_grpc._aio.base import AsyncCaller
 from mlflow_grpc._calls import experiments as calls
 from mlflow_grpc._entities import Experiment
 from mlflow_grpc._enums import ViewType
-from mlflow_grpc._aio.base import AsyncCaller
 
 
 class AsyncExperimentMethods(AsyncCaller):
@@ -34,7 +35,9 @@ class AsyncExperimentMethods(AsyncCaller):
         call = calls.create_experiment(name, artifact_location, tags, description)
         return await self._call(call, timeout)
 
-    async def get_experiment(self, experiment_id: str, *, timeout: float | None = None) -> Experiment:
+    async def get_experiment(
+        self, experiment_id: str, *, timeout: float | None = None
+    ) -> Experiment:
         """Gets an experiment, deleted or not. `timeout` is in seconds.
 
         Raises `NotFoundError` if there is none.
@@ -104,7 +107,9 @@ class AsyncExperimentMethods(AsyncCaller):
         """
         await self._call(calls.delete_experiment(experiment_id), timeout)
 
-    async def restore_experiment(self, experiment_id: str, *, timeout: float | None = None) -> Experiment:
+    async def restore_experiment(
+        self, experiment_id: str, *, timeout: float | None = None
+    ) -> Experiment:
         """Restores a deleted experiment and its runs.
 
         `timeout` is in seconds. Raises `NotFoundError` if there is no such experiment,

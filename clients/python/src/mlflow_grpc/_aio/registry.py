@@ -1,14 +1,15 @@
 """The model registry."""
+
 # Made from _sync/registry.py by tests/unit/client/twins.py; do not edit.
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+from mlflow_grpc._aio.base import AsyncCaller
 from mlflow_grpc._calls import registry as calls
 from mlflow_grpc._entities import ModelVersion, RegisteredModel
 from mlflow_grpc._enums import ModelVersionStage
-from mlflow_grpc._aio.base import AsyncCaller
 
 
 class AsyncRegistryMethods(AsyncCaller):
@@ -34,7 +35,9 @@ class AsyncRegistryMethods(AsyncCaller):
         """
         return await self._call(calls.create_registered_model(name, tags, description), timeout)
 
-    async def get_registered_model(self, name: str, *, timeout: float | None = None) -> RegisteredModel:
+    async def get_registered_model(
+        self, name: str, *, timeout: float | None = None
+    ) -> RegisteredModel:
         """Gets a registered model. `timeout` is in seconds.
 
         Raises `NotFoundError` if there is none.

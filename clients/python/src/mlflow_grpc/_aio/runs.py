@@ -1,4 +1,5 @@
 """Runs."""
+
 # Made from _sync/runs.py by tests/unit/client/twins.py; do not edit.
 
 from __future__ import annotations
@@ -6,11 +7,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import SupportsFloat
 
+from mlflow_grpc._aio.base import AsyncCaller
 from mlflow_grpc._calls import experiments
 from mlflow_grpc._calls import runs as calls
 from mlflow_grpc._entities import DatasetInput, LoggedModelInput, Metric, Run
 from mlflow_grpc._enums import RunStatus, ViewType
-from mlflow_grpc._aio.base import AsyncCaller
 
 
 class AsyncRunMethods(AsyncCaller):

@@ -1,11 +1,12 @@
 """How the server is."""
+
 # Made from _sync/status.py by tests/unit/client/twins.py; do not edit.
 
 from __future__ import annotations
 
+from mlflow_grpc._aio.base import AsyncCaller
 from mlflow_grpc._calls import status as calls
 from mlflow_grpc._entities import Health, ServerInfo, Version
-from mlflow_grpc._aio.base import AsyncCaller
 
 
 class AsyncStatusMethods(AsyncCaller):

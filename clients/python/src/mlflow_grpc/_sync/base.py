@@ -47,8 +47,7 @@ class Caller:
 
     def _iterate(self, pages: Pages[T], timeout: float | None) -> Iterator[T]:
         while (call := pages.next_call()) is not None:
-            for item in pages.take(self._call(call, timeout)):
-                yield item
+            yield from pages.take(self._call(call, timeout))
 
     def _stub(self, method: Method) -> Any:
         if self._closed:
