@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+
 from mlflow_grpc.v1 import (
     experiment_service_pb2,
     model_registry_service_pb2,

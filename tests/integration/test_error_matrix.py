@@ -74,7 +74,7 @@ def experiment_id_rows() -> list[Row]:
     }
     rows: list[Row] = []
     for rpc, more in rest.items():
-        for bad in ("one", "-1", "1" * 19, "١", "1\n", "1;drop"):
+        for bad in ("one", "-1", "1" * 19, "\u0661", "1\n", "1;drop"):
             rows.append(
                 (rpc, lambda w, b=bad, m=more: {"experimentId": b, **m}, INVALID, "experiment_id")
             )

@@ -98,8 +98,15 @@ def list_query(request: pb.ListExperimentsRequest) -> pages.ListQuery:
     return pages.list_query(
         request,
         SearchExperimentsUtils.parse_search_filter,
-        SearchExperimentsUtils.parse_order_by_for_search_experiments,
+        _parse_order_by,
     )
+
+
+def _parse_order_by(clause: str) -> tuple[str, str, bool]:
+    kind, column, ascending = SearchExperimentsUtils.parse_order_by_for_search_experiments(clause)
+    if kind != "attribute":
+        raise ValueError("experiments are ordered by their own columns")
+    return kind, column, ascending
 
 
 def experiment_to_proto(experiment: Experiment) -> resources_pb2.Experiment:

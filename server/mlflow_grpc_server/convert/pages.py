@@ -90,6 +90,8 @@ def list_query(
     # The last part of a parsed column is its direction.
     names = [column[:-1] for column in columns]
     for index, name in enumerate(names):
+        if "" in name:
+            raise InvalidFieldError(f"order_by[{index}]", "names no column")
         if name in names[:index]:
             raise InvalidFieldError(f"order_by[{index}]", "names a column a second time")
     return ListQuery(page, expression or None, list(request.order_by) or None)

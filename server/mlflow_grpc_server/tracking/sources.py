@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.server.handlers import (
     _is_mlflow_artifact_source,
@@ -24,10 +27,12 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import append_to_uri_path, is_local_uri
 
 from mlflow_grpc_server.convert.fields import blame
-from mlflow_grpc_server.exceptions import InvalidFieldError
-from mlflow_grpc_server.tracking.tracking import not_found
+from mlflow_grpc_server.exceptions import InvalidFieldError, NotFoundError
+from mlflow_grpc_server.tracking.tracking import NOT_FOUND_CODES, REFUSED_CODES, not_found
 
 __all__ = ["Source", "Sources"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,10 +71,7 @@ class Sources:
     def _from_run(self, source: str, run_id: str | None, model_id: str | None) -> Source:
         with blame("source"):
             _validate_non_local_source_contains_relative_paths(source)
-            try:
-                source_run_id, path = RunsArtifactRepository.parse_runs_uri(source)
-            except MlflowException as error:
-                raise InvalidFieldError("source", error.message) from error
+        source_run_id, path = _parsed(RunsArtifactRepository.parse_runs_uri, source)
         if run_id not in (None, source_run_id):
             raise InvalidFieldError("run_id", "is not the run of the source")
         with not_found("run", source_run_id):
@@ -96,14 +98,22 @@ class Sources:
                 raise InvalidFieldError("model_id", "is not the model of the source")
             model = self._model(parsed.model_id)
             return Source(source, run_id or model.source_run_id or None, parsed.model_id)
-        with not_found("model version", source.removeprefix("models:/")), blame("source"):
-            name, number = get_model_name_and_version(self._client, source)
-            version = self._client.get_model_version(name, number)
+        name, number, version = self._registered(source)
         return Source(
             f"models:/{name}/{number}",
             run_id or version.run_id or None,
             model_id or version.model_id,
         )
+
+    def _registered(self, source: str) -> tuple[str, str, ModelVersion]:
+        try:
+            name, number = get_model_name_and_version(self._client, source)
+            return name, number, self._client.get_model_version(name, number)
+        except MlflowException as error:
+            # The source parses, so that MLflow's refusal means an absent version, alias or stage.
+            if error.error_code not in (*NOT_FOUND_CODES, *REFUSED_CODES):
+                raise
+            raise NotFoundError("model version", source.removeprefix("models:/")) from error
 
     def _check_within(self, source: str, run_id: str | None, model_id: str | None) -> None:
         """Refuse a folder of the server that is not the run's or the model's."""
@@ -136,8 +146,14 @@ class Sources:
 def _parse(source: str) -> ParsedModelUri:
     if urlsplit(source).netloc:
         raise InvalidFieldError("source", "may not name another registry")
-    with blame("source"):
-        return _parse_model_uri(source)
+    return _parsed(_parse_model_uri, source)
+
+
+def _parsed(parse: Callable[[str], T], source: str) -> T:
+    try:
+        return parse(source)
+    except Exception as error:  # MLflow's parsers raise whatever they trip over.
+        raise InvalidFieldError("source", f"does not parse: {error}") from error
 
 
 def _contains(root: str, source: str) -> bool:

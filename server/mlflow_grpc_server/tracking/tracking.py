@@ -30,11 +30,11 @@ from mlflow_grpc_server.exceptions import (
     NotFoundError,
 )
 
-__all__ = ["Tracking", "already_exists", "not_found"]
+__all__ = ["NOT_FOUND_CODES", "REFUSED_CODES", "Tracking", "already_exists", "not_found"]
 
-_NOT_FOUND = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(NOT_FOUND)}
+NOT_FOUND_CODES = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(NOT_FOUND)}
 _EXISTS = {ErrorCode.Name(RESOURCE_ALREADY_EXISTS), ErrorCode.Name(ALREADY_EXISTS)}
-_REFUSED = {ErrorCode.Name(INVALID_PARAMETER_VALUE), ErrorCode.Name(INVALID_STATE)}
+REFUSED_CODES = {ErrorCode.Name(INVALID_PARAMETER_VALUE), ErrorCode.Name(INVALID_STATE)}
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def not_found(kind: str, name: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        if error.error_code not in _NOT_FOUND:
+        if error.error_code not in NOT_FOUND_CODES:
             raise
         raise NotFoundError(kind, name) from error
 
@@ -138,7 +138,7 @@ class Tracking:
                     wanted.experiment_id, wanted.start_time, wanted.tags, wanted.run_name
                 )
         except MlflowException as error:
-            if error.error_code in _REFUSED:
+            if error.error_code in REFUSED_CODES:
                 self._active_experiment(wanted.experiment_id)
             raise
 
@@ -255,7 +255,7 @@ class Tracking:
             with not_found("run", run_id):
                 yield
         except MlflowException as error:
-            if error.error_code not in _REFUSED:
+            if error.error_code not in REFUSED_CODES:
                 raise
             run = self.get_run(run_id)
             if run.info.lifecycle_stage == LifecycleStage.DELETED:
