@@ -71,7 +71,6 @@ def open_stores(
     Raises StoreUriError, without any secret in it, for a store that cannot be used.
     """
     _limit_rest_retries()
-    _make_sqlite_folders(tracking_uri, registry_uri)
     for uri in dict.fromkeys((tracking_uri, registry_uri)):
         check_store(uri)
     try:
@@ -103,12 +102,6 @@ def _limit_rest_retries() -> None:
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-
-
-def _make_sqlite_folders(*uris: str) -> None:
-    for uri in uris:
-        if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
 
 
 def _open_client(

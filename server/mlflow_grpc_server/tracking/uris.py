@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import requests
@@ -51,9 +52,6 @@ def check_store(uri: str) -> None:
     """Raise StoreUriError unless something that can be a store answers at `uri`."""
     try:
         scheme = urlsplit(uri).scheme
-    except ValueError as error:
-        raise StoreUriError(f"{error}") from error
-    try:
         if scheme in ("http", "https"):
             _check_mlflow_server(uri)
         elif scheme.split("+")[0] in _DATABASES:
@@ -63,7 +61,13 @@ def check_store(uri: str) -> None:
                 f"{redact(uri)!r} is not a store URI: use sqlite:///FILE, postgresql://..., "
                 "mysql+pymysql://..., or http(s)://... of an MLflow server"
             )
-    except (requests.RequestException, sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
+    except (
+        requests.RequestException,
+        sqlalchemy.exc.SQLAlchemyError,
+        ImportError,
+        OSError,
+        ValueError,
+    ) as error:
         cause = getattr(error, "orig", None) or error
         raise StoreUriError(
             f"cannot use {redact(uri)!r}: {without_secrets(str(cause), uri)}"
@@ -82,6 +86,8 @@ def _check_mlflow_server(uri: str) -> None:
 def _check_database(uri: str) -> None:
     url = make_url(uri)
     backend = url.get_backend_name()
+    if backend == "sqlite" and url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     if backend == "sqlite" and url.database in (None, "", ":memory:"):
         raise StoreUriError(f"{uri!r} is a database in memory: name a file, sqlite:///FILE")
     options = {} if backend == "sqlite" else {"connect_timeout": _CONNECT_SECONDS}
