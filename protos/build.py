@@ -62,6 +62,9 @@ def check() -> None:
         _, differing, missing = filecmp.cmpfiles(fresh, kept, sorted(names), shallow=False)
     if differing or missing:
         raise SystemExit(f"stubs are stale, run `make protos`: {', '.join(differing + missing)}")
+    tracked = {Path(name).name for name in git("ls-files", "--", str(kept)).split()}
+    if untracked := sorted(names - tracked):
+        raise SystemExit(f"stubs of `make protos` that git does not track: {', '.join(untracked)}")
 
 
 def build_image(source: Path, target: Path) -> None:

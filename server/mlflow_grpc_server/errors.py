@@ -94,7 +94,6 @@ _BY_STATUS: Mapping[StatusCode, tuple[str, ...]] = {
         "INVALID_STATE_TRANSITION",
         "METASTORE_NOT_EMPTY",
         "PARTIAL_DELETE",
-        "PROVIDER_NOT_EMPTY",
         "SCHEMA_NOT_EMPTY",
     ),
     StatusCode.PERMISSION_DENIED: (

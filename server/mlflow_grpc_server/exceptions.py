@@ -58,7 +58,7 @@ class AlreadyExistsError(RequestError):
 
     def __init__(self, kind: str, name: str) -> None:
         reason = kind.upper().replace(" ", "_") + "_ALREADY_EXISTS"
-        super().__init__(reason, f"There is already a {kind} named {name!r}.", {"name": name})
+        super().__init__(reason, f"The name {name!r} of the {kind} is taken.", {"name": name})
 
 
 class FailedPreconditionError(RequestError):

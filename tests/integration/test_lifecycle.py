@@ -1,0 +1,305 @@
+"""Start, health, drain and what an operator sees when something is wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
+
+from tests.conftest import PostgresCluster, Served
+from tests.rpc import Rpcs, describe
+from tests.servers import ServerProcess, free_port
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVICES = ("StatusService", "ExperimentService", "RunService", "ModelRegistryService")
+
+
+def health_of(channel: grpc.Channel, service: str = "") -> int:
+    stub = health_pb2_grpc.HealthStub(channel)
+    return int(stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=30).status)
+
+
+def wait_for_health(channel: grpc.Channel, service: str, wanted: int) -> None:
+    """Return when the health service reports `wanted`, by its own stream."""
+    watch = health_pb2_grpc.HealthStub(channel).Watch(
+        health_pb2.HealthCheckRequest(service=service), timeout=60
+    )
+    for response in watch:
+        if response.status == wanted:
+            watch.cancel()
+            return
+    raise AssertionError("the watch ended")
+
+
+def start_failing(folder: Path, *arguments: str) -> str:
+    """Start a server that must not start; return what it says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mlflow_grpc_server.cli", "--port", "0", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_every_service_is_healthy_reflected_and_counted(served: Served) -> None:
+    with grpc.insecure_channel(served.address) as channel:
+        for service in SERVICES:
+            assert health_of(channel, f"mlflow_grpc.v1.{service}") == SERVING
+        reflected = set(ProtoReflectionDescriptorDatabase(channel).get_services())
+        assert {f"mlflow_grpc.v1.{service}" for service in SERVICES} <= reflected
+        assert {"grpc.health.v1.Health", "grpc.channelz.v1.Channelz"} <= reflected
+        servers = channelz_pb2_grpc.ChannelzStub(channel).GetServers(
+            channelz_pb2.GetServersRequest(), timeout=30
+        )
+        assert servers.server[0].data.calls_started > 0
+
+
+def test_the_status_service_answers_in_full(rpcs: Rpcs, served: Served) -> None:
+    health = rpcs("GetHealth")
+    assert [component.component for component in health.components] == [1, 2, 3, 4]
+    assert {health.state, *(component.state for component in health.components)} == {1}
+    info = rpcs("GetServerInfo")
+    assert info.address == served.address
+    assert info.backend_store_uri == served.backend_store_uri
+    assert info.limits.max_metrics_per_request == 1000
+    assert rpcs("GetVersion").api_version == "mlflow_grpc.v1"
+
+
+def test_a_lost_store_shows_in_health_and_comes_back(tmp_path: Path) -> None:
+    database = tmp_path / "mlflow.db"
+    with ServerProcess(tmp_path) as server, grpc.insecure_channel(server.address) as channel:
+        hidden = sqlite3.connect(database)
+        hidden.execute("ALTER TABLE experiments RENAME TO hidden")
+        hidden.commit()
+        wait_for_health(channel, "mlflow_grpc.v1.RunService", NOT_SERVING)
+        assert health_of(channel, "mlflow_grpc.v1.StatusService") == SERVING
+        health = Rpcs(channel)("GetHealth")
+        assert (health.state, health.components[1].state, health.components[2].state) == (2, 2, 1)
+        hidden.execute("ALTER TABLE hidden RENAME TO experiments")
+        hidden.commit()
+        hidden.close()
+        wait_for_health(channel, "mlflow_grpc.v1.RunService", SERVING)
+
+
+def test_sigterm_lets_a_call_in_flight_end_and_exits_cleanly(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path) as server, grpc.insecure_channel(server.address) as channel:
+        rpcs = Rpcs(channel)
+        health_watch = health_pb2_grpc.HealthStub(channel).Watch(
+            health_pb2.HealthCheckRequest(), timeout=60
+        )
+        assert next(health_watch).status == SERVING
+        blocker = sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)
+        blocker.execute("BEGIN EXCLUSIVE")
+        created: list[str] = []
+        call = threading.Thread(
+            target=lambda: created.append(rpcs("CreateExperiment", name="late").experiment.name)
+        )
+        call.start()
+        wait_for_call_in_flight(channel)
+        server.signal(signal.SIGTERM)
+        assert next(health_watch).status == NOT_SERVING
+        blocker.execute("COMMIT")
+        blocker.close()
+        call.join()
+        assert created == ["late"]
+        assert server.wait() == 0
+
+
+def wait_for_call_in_flight(channel: grpc.Channel) -> None:
+    """Return when the server has started the call beside those that ask for it and the watch."""
+    stub = channelz_pb2_grpc.ChannelzStub(channel)
+    while True:
+        servers = stub.GetServers(channelz_pb2.GetServersRequest(), timeout=30).server
+        data = servers[0].data
+        if data.calls_started - data.calls_succeeded - data.calls_failed >= 3:
+            return
+
+
+def list_experiments(channel: grpc.Channel, timeout: float) -> None:
+    channel.unary_unary("/mlflow_grpc.v1.ExperimentService/ListExperiments")(b"", timeout=timeout)
+
+
+def list_until_refused_or_served(channel: grpc.Channel) -> None:
+    with suppress(grpc.RpcError):
+        list_experiments(channel, timeout=30)
+
+
+def test_a_cancelled_call_leaves_the_queue(tmp_path: Path) -> None:
+    arguments = ("--store-threads", "1", "--store-queue", "1")
+    with (
+        ServerProcess(tmp_path, *arguments) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        rpcs = Rpcs(channel)
+        blocker = sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)
+        blocker.execute("BEGIN EXCLUSIVE")
+        running = threading.Thread(target=lambda: rpcs("CreateExperiment", name="running"))
+        running.start()
+        # With the one thread taken, a waiting call leaves at its deadline and makes room for the
+        # next, which is refused until the server has noticed.
+        left = 0
+        while left < 3:
+            try:
+                list_experiments(channel, timeout=0.2)
+            except grpc.RpcError as error:
+                left += error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        blocker.execute("COMMIT")
+        blocker.close()
+        running.join()
+        names = {one.name for one in rpcs("ListExperiments").experiments}
+        assert names == {"Default", "running"}
+
+
+def test_a_full_queue_refuses_and_says_when_to_retry(tmp_path: Path) -> None:
+    arguments = ("--store-threads", "1", "--store-queue", "0")
+    with (
+        ServerProcess(tmp_path, *arguments) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        Rpcs(channel)
+        blocker = sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)
+        blocker.execute("BEGIN EXCLUSIVE")
+        running = threading.Thread(target=list_until_refused_or_served, args=(channel,))
+        running.start()
+        while True:
+            try:
+                list_experiments(channel, timeout=0.5)
+            except grpc.RpcError as error:
+                failure = describe(error)
+                if failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    break
+        assert failure.reason == "TOO_MANY_CALLS_WAITING"
+        assert failure.retry_seconds
+        blocker.execute("COMMIT")
+        blocker.close()
+        running.join()
+
+
+def test_the_caller_may_choose_the_request_id(served: Served) -> None:
+    with grpc.insecure_channel(served.address) as channel:
+        call = channel.unary_unary("/mlflow_grpc.v1.StatusService/GetVersion")
+        _, done = call.with_call(b"", metadata=[("x-request-id", "mine-1")], timeout=30)
+        assert ("x-request-id", "mine-1") in done.trailing_metadata()
+        _, done = call.with_call(b"", metadata=[("x-request-id", "in jection")], timeout=30)
+        assert dict(done.trailing_metadata())["x-request-id"] != "in jection"
+
+
+def test_debug_logs_each_call_with_its_request_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_DEBUG", "true")
+    with ServerProcess(tmp_path) as server, grpc.insecure_channel(server.address) as channel:
+        failure = Rpcs(channel).failure("GetRun", runId="0" * 32)
+    line = next(line for line in server.log.read_text().splitlines() if "GetRun" in line)
+    assert "NOT_FOUND" in line
+    assert failure.request_id in line
+
+
+def test_a_taken_port_is_said(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert f"127.0.0.1:{port}" in start_failing(tmp_path, "--port", port)
+
+
+@pytest.mark.parametrize("flag", ["--backend-store-uri", "--registry-store-uri"])
+def test_a_wrong_store_uri_ends_the_start_without_its_secret(tmp_path: Path, flag: str) -> None:
+    said = start_failing(tmp_path, flag, "postgresql://user:s3cr3t@127.0.0.1:1/none")
+    assert "Error: " in said
+    assert "s3cr3t" not in said
+
+
+def test_a_wrong_password_is_said_and_not_shown(tmp_path: Path, postgres: str) -> None:
+    said = start_failing(tmp_path, "--backend-store-uri", postgres.replace("s3cr3t", "wr0ng"))
+    assert "password authentication failed" in said
+    assert "wr0ng" not in said
+
+
+def test_postgres_serves_and_its_loss_is_unavailable(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    cluster = PostgresCluster(tmp_path_factory.mktemp("lost"))
+    folder = tmp_path_factory.mktemp("server")
+    cluster.start()
+    try:
+        with (
+            ServerProcess(folder, "--backend-store-uri", cluster.uri) as server,
+            grpc.insecure_channel(server.address) as channel,
+        ):
+            rpcs = Rpcs(channel)
+            run_id = rpcs("StartRun", experimentId="0").run.info.run_id
+            cluster.stop()
+            failure = rpcs.failure("GetRun", runId=run_id)
+            assert failure.code is grpc.StatusCode.UNAVAILABLE
+            assert failure.retry_seconds
+            wait_for_health(channel, "", NOT_SERVING)
+            cluster.start()
+            wait_for_health(channel, "", SERVING)
+            assert rpcs("GetRun", runId=run_id).run.info.run_id == run_id
+            assert "s3cr3t" not in rpcs("GetServerInfo").backend_store_uri
+    finally:
+        cluster.stop()
+    assert "s3cr3t" not in server.log.read_text()
+
+
+def test_an_mlflow_server_can_be_the_store(tmp_path: Path) -> None:
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    log = (tmp_path / "mlflow.log").open("w")
+    mlflow_server = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),
+            *("--backend-store-uri", f"sqlite:///{tmp_path}/behind.db"),
+        ],
+        cwd=tmp_path,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    try:
+        wait_for_port(port, mlflow_server)
+        with (
+            ServerProcess(tmp_path, "--backend-store-uri", uri) as server,
+            grpc.insecure_channel(server.address) as channel,
+        ):
+            rpcs = Rpcs(channel)
+            run_id = rpcs("StartRun", experimentId="0").run.info.run_id
+            rpcs("LogMetrics", runId=run_id, metrics=[{"key": "m", "value": 2.0}])
+            assert rpcs("GetRun", runId=run_id).run.data.metrics[0].value == 2.0
+            assert rpcs.failure("GetRun", runId="0" * 32).code is grpc.StatusCode.NOT_FOUND
+            rpcs("RegisterModel", name="m", source=f"runs:/{run_id}/model")
+            assert rpcs("GetModelVersion", name="m", version="1").model_version.run_id == run_id
+    finally:
+        os.killpg(mlflow_server.pid, signal.SIGTERM)
+        mlflow_server.wait(30)
+        log.close()
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Return when something listens on the port."""
+    while process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+    raise AssertionError("the MLflow server ended")
