@@ -115,7 +115,7 @@ def test_sigterm_lets_a_call_in_flight_end_and_exits_cleanly(tmp_path: Path) -> 
             target=lambda: created.append(rpcs("CreateExperiment", name="late").experiment.name)
         )
         call.start()
-        wait_for_call_in_flight(channel)
+        wait_for_calls_in_flight(channel, 3)
         server.signal(signal.SIGTERM)
         assert next(health_watch).status == NOT_SERVING
         blocker.execute("COMMIT")
@@ -125,13 +125,13 @@ def test_sigterm_lets_a_call_in_flight_end_and_exits_cleanly(tmp_path: Path) -> 
         assert server.wait() == 0
 
 
-def wait_for_call_in_flight(channel: grpc.Channel) -> None:
-    """Return when the server has started the call beside those that ask for it and the watch."""
+def wait_for_calls_in_flight(channel: grpc.Channel, count: int) -> None:
+    """Return when the server has `count` calls in flight, the one that asks among them."""
     stub = channelz_pb2_grpc.ChannelzStub(channel)
     while True:
         servers = stub.GetServers(channelz_pb2.GetServersRequest(), timeout=30).server
         data = servers[0].data
-        if data.calls_started - data.calls_succeeded - data.calls_failed >= 3:
+        if data.calls_started - data.calls_succeeded - data.calls_failed >= count:
             return
 
 
@@ -155,6 +155,7 @@ def test_a_cancelled_call_leaves_the_queue(tmp_path: Path) -> None:
         blocker.execute("BEGIN EXCLUSIVE")
         running = threading.Thread(target=lambda: rpcs("CreateExperiment", name="running"))
         running.start()
+        wait_for_calls_in_flight(channel, 2)
         # With the one thread taken, a waiting call leaves at its deadline and makes room for the
         # next, which is refused until the server has noticed.
         left = 0
