@@ -137,8 +137,12 @@ def _probe(uri: str, store: object, table: str) -> Callable[[], None]:
         ).raise_for_status()
     engine: sqlalchemy.Engine = store.engine  # type: ignore[attr-defined]
     statement = sqlalchemy.text(f"SELECT 1 FROM {table} LIMIT 1")
+    file = Path(engine.url.database or "") if engine.dialect.name == "sqlite" else None
 
     def select_one() -> None:
+        # An open connection still reads a SQLite file that is gone, and a new one makes it anew.
+        if file is not None and not file.is_file():
+            raise FileNotFoundError(file)
         with engine.connect() as connection:
             connection.execute(statement)
 

@@ -730,7 +730,7 @@ class ModelVersion(google.protobuf.message.Message):
     current_stage: global___ModelVersionStage.ValueType
     """Its stage."""
     source: builtins.str
-    """The URI of the model's files, as registered."""
+    """The URI of the model's files: what the registered source resolved to."""
     run_id: builtins.str
     """The run that produced it, where known."""
     status: global___ModelVersionStatus.ValueType
