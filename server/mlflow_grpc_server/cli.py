@@ -58,6 +58,27 @@ _DEFAULTS = Settings()
         show_envvar=True,
         help="Folder or URI that mlflow-artifacts:/ stands for.",
     ),
+    option(
+        "--artifacts-staging",
+        default=None,
+        show_envvar=True,
+        help="Folder that files pass through when artifacts are not in a folder.  "
+        "[default: below the system's temporary files]",
+    ),
+    option(
+        "--artifacts-staging-bytes",
+        type=click.IntRange(1),
+        default=_DEFAULTS.artifacts_staging_bytes,
+        show_envvar=True,
+        help="Bytes that may be in the staging folder at one time.",
+    ),
+    option(
+        "--upload-retention",
+        type=click.FloatRange(0),
+        default=_DEFAULTS.upload_retention,
+        show_envvar=True,
+        help="Seconds that an upload that was cut off can be resumed.",
+    ),
 )
 @option_group(
     "Network",

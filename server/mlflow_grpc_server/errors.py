@@ -15,9 +15,14 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_grpc_server.exceptions import (
     AlreadyExistsError,
+    ArtifactStoreError,
+    ConcurrentUploadError,
+    DataLossError,
     FailedPreconditionError,
     InvalidFieldError,
+    NoSpaceError,
     NotFoundError,
+    OffsetError,
     OverloadedError,
     RequestError,
 )
@@ -37,6 +42,11 @@ REQUEST_ERRORS: Mapping[type[RequestError], StatusCode] = {
     AlreadyExistsError: StatusCode.ALREADY_EXISTS,
     FailedPreconditionError: StatusCode.FAILED_PRECONDITION,
     OverloadedError: StatusCode.RESOURCE_EXHAUSTED,
+    DataLossError: StatusCode.DATA_LOSS,
+    NoSpaceError: StatusCode.RESOURCE_EXHAUSTED,
+    ConcurrentUploadError: StatusCode.ABORTED,
+    OffsetError: StatusCode.OUT_OF_RANGE,
+    ArtifactStoreError: StatusCode.UNAVAILABLE,
 }
 
 _BY_STATUS: Mapping[StatusCode, tuple[str, ...]] = {

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from mlflow_grpc.v1 import run_service_pb2 as pb
 from mlflow_grpc.v1.run_service_pb2_grpc import RunServiceServicer
+from mlflow_grpc_server.artifacts.store import Artifacts
 from mlflow_grpc_server.convert import fields, pages, runs
+from mlflow_grpc_server.services.artifacts import ArtifactMethods
+from mlflow_grpc_server.services.comparison import ComparisonMethods
 from mlflow_grpc_server.services.context import Context
 from mlflow_grpc_server.tracking.pool import BlockingPool
 from mlflow_grpc_server.tracking.tracking import Tracking
@@ -12,12 +15,16 @@ from mlflow_grpc_server.tracking.tracking import Tracking
 __all__ = ["RunServicer"]
 
 
-class RunServicer(RunServiceServicer):
+class RunServicer(ArtifactMethods, ComparisonMethods, RunServiceServicer):
     """What runs log, and how they are found again."""
 
-    def __init__(self, tracking: Tracking, pool: BlockingPool) -> None:
+    def __init__(
+        self, tracking: Tracking, pool: BlockingPool, artifacts: Artifacts, files: BlockingPool
+    ) -> None:
         self._tracking = tracking
         self._pool = pool
+        self._artifacts = artifacts
+        self._files = files
 
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
         run_id = fields.run_id(request.run_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, Experiment, LoggedModelInput, Metric, Param, Run
 from mlflow.entities.lifecycle_stage import LifecycleStage
@@ -208,6 +209,18 @@ class Tracking:
         if not points and page.store_token is None:
             self.get_run(run_id)
         return points
+
+    def all_points(self, run_id: str, metric_key: str) -> list[Metric]:
+        with not_found("run", run_id):
+            return list(self._client.get_metric_history(run_id, metric_key))
+
+    @property
+    def engine(self) -> sqlalchemy.Engine | None:
+        """The database behind the tracking store; None if there is an MLflow server instead."""
+        engine: sqlalchemy.Engine | None = getattr(
+            self._client._tracking_client.store, "engine", None
+        )
+        return engine
 
     def delete_tag(self, run_id: str, key: str) -> None:
         if key not in self.get_run(run_id).data.tags:

@@ -61,13 +61,18 @@ class FakeServer(grpc.GenericRpcHandler):
         )
         response = GetMessageClass(method.output_type)
 
-        def handle(request: Message, context: grpc.ServicerContext) -> Message:
+        def handle(request: Any, context: grpc.ServicerContext) -> Any:
             metadata = {entry.key: entry.value for entry in context.invocation_metadata()}
+            if method.client_streaming:
+                request = _merged(GetMessageClass(method.input_type)(), request)
             self.calls.append(Recorded(name, request, metadata, context.time_remaining()))
             answer = self.answers.get(name)
-            return response() if answer is None else answer(request, context)
+            answered = response() if answer is None else answer(request, context)
+            return iter([answered]) if method.server_streaming else answered
 
-        return grpc.unary_unary_rpc_method_handler(
+        kinds = ("unary", "stream")
+        kind = f"{kinds[method.client_streaming]}_{kinds[method.server_streaming]}"
+        return getattr(grpc, f"{kind}_rpc_method_handler")(
             handle,
             request_deserializer=GetMessageClass(method.input_type).FromString,
             response_serializer=response.SerializeToString,
@@ -76,6 +81,13 @@ class FakeServer(grpc.GenericRpcHandler):
     def requests(self, method: str) -> list[Any]:
         """The requests that a method got, in order."""
         return [call.request for call in self.calls if call.method == method]
+
+
+def _merged(whole: Message, requests: Iterator[Message]) -> Message:
+    """The messages of a stream as one."""
+    for request in requests:
+        whole.MergeFrom(request)
+    return whole
 
 
 @contextmanager

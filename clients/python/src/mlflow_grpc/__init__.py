@@ -8,6 +8,10 @@ from mlflow_grpc._aio.active_run import AsyncActiveRun, StartingRun
 from mlflow_grpc._aio.client import AsyncClient
 from mlflow_grpc._config import ClientConfig
 from mlflow_grpc._entities import (
+    Artifact,
+    ComparedMetric,
+    ComparedText,
+    Comparison,
     ComponentHealth,
     Dataset,
     DatasetInput,
@@ -16,6 +20,7 @@ from mlflow_grpc._entities import (
     LoggedModelInput,
     LoggedModelOutput,
     Metric,
+    MetricSummary,
     ModelVersion,
     RegisteredModel,
     Run,
@@ -31,6 +36,7 @@ from mlflow_grpc._enums import (
     Component,
     HealthState,
     LifecycleStage,
+    MetricGoal,
     ModelVersionStage,
     ModelVersionStatus,
     RunStatus,
@@ -56,6 +62,7 @@ from mlflow_grpc._errors import (
     UnimplementedError,
     UnknownError,
 )
+from mlflow_grpc._files.progress import Progress
 from mlflow_grpc._sync.active_run import ActiveRun
 from mlflow_grpc._sync.client import Client
 
@@ -63,11 +70,15 @@ __all__ = [
     "AbortedError",
     "ActiveRun",
     "AlreadyExistsError",
+    "Artifact",
     "AsyncActiveRun",
     "AsyncClient",
     "CallCancelledError",
     "Client",
     "ClientConfig",
+    "ComparedMetric",
+    "ComparedText",
+    "Comparison",
     "Component",
     "ComponentHealth",
     "DataLossError",
@@ -85,6 +96,8 @@ __all__ = [
     "LoggedModelInput",
     "LoggedModelOutput",
     "Metric",
+    "MetricGoal",
+    "MetricSummary",
     "MlflowGrpcError",
     "ModelVersion",
     "ModelVersionStage",
@@ -92,6 +105,7 @@ __all__ = [
     "NotFoundError",
     "OutOfRangeError",
     "PermissionDeniedError",
+    "Progress",
     "RegisteredModel",
     "ResourceExhaustedError",
     "Run",

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, SupportsFloat
 
+from mlflow_grpc._aio.run_artifacts import AsyncRunArtifacts
 from mlflow_grpc._aio.runs import AsyncRunMethods
 from mlflow_grpc._entities import DatasetInput, LoggedModelInput, Metric, Run, RunInfo
 from mlflow_grpc._enums import RunStatus
@@ -15,7 +16,7 @@ from mlflow_grpc._lifecycle import outcome
 _log = logging.getLogger("mlflow_grpc")
 
 
-class AsyncActiveRun:
+class AsyncActiveRun(AsyncRunArtifacts):
     """A run that is being logged to; `AsyncClient.start_run` makes one.
 
     As a context manager it ends the run: FINISHED, FAILED if an exception leaves the block,
@@ -24,7 +25,7 @@ class AsyncActiveRun:
     """
 
     def __init__(self, client: AsyncRunMethods, run: Run) -> None:
-        self._client = client
+        self._client: AsyncRunMethods = client
         self._info = run.info
         self._ended = False
 

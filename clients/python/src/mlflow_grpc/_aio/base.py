@@ -57,7 +57,7 @@ class AsyncCaller:
             raise RuntimeError("the client is closed")
         stub = self._stubs.get(method.path)
         if stub is None:
-            stub = self._channel.unary_unary(
+            stub = getattr(self._channel, method.kind)(
                 method.path,
                 request_serializer=_serialize,
                 response_deserializer=method.decode,

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from mlflow_grpc._aio.active_run import AsyncActiveRun, StartingRun
+from mlflow_grpc._aio.artifacts import AsyncArtifactMethods
+from mlflow_grpc._aio.comparison import AsyncComparisonMethods
 from mlflow_grpc._aio.experiments import AsyncExperimentMethods
 from mlflow_grpc._aio.registry import AsyncRegistryMethods
 from mlflow_grpc._aio.runs import AsyncRunMethods
@@ -16,7 +18,12 @@ from mlflow_grpc._lifecycle import DEFAULT_EXPERIMENT_ID, check_one_experiment, 
 
 
 class AsyncClient(
-    AsyncExperimentMethods, AsyncRunMethods, AsyncRegistryMethods, AsyncStatusMethods
+    AsyncExperimentMethods,
+    AsyncRunMethods,
+    AsyncArtifactMethods,
+    AsyncComparisonMethods,
+    AsyncRegistryMethods,
+    AsyncStatusMethods,
 ):
     """A client of mlflow-grpc for asyncio. `Client` is the same, blocking.
 

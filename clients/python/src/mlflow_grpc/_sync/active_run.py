@@ -10,12 +10,13 @@ from typing import SupportsFloat
 from mlflow_grpc._entities import DatasetInput, LoggedModelInput, Metric, Run, RunInfo
 from mlflow_grpc._enums import RunStatus
 from mlflow_grpc._lifecycle import outcome
+from mlflow_grpc._sync.run_artifacts import RunArtifacts
 from mlflow_grpc._sync.runs import RunMethods
 
 _log = logging.getLogger("mlflow_grpc")
 
 
-class ActiveRun:
+class ActiveRun(RunArtifacts):
     """A run that is being logged to; `Client.start_run` makes one.
 
     As a context manager it ends the run: FINISHED, FAILED if an exception leaves the block,
@@ -24,7 +25,7 @@ class ActiveRun:
     """
 
     def __init__(self, client: RunMethods, run: Run) -> None:
-        self._client = client
+        self._client: RunMethods = client
         self._info = run.info
         self._ended = False
 

@@ -55,7 +55,7 @@ class Caller:
         stub = self._stubs.get(method.path)
         if stub is None:
             # Two threads may both come here for one method; either's stub will do.
-            stub = self._channel.unary_unary(
+            stub = getattr(self._channel, method.kind)(
                 method.path,
                 request_serializer=_serialize,
                 response_deserializer=method.decode,

@@ -9,13 +9,22 @@ from mlflow_grpc._config import ClientConfig
 from mlflow_grpc._errors import AlreadyExistsError
 from mlflow_grpc._lifecycle import DEFAULT_EXPERIMENT_ID, check_one_experiment, no_experiment
 from mlflow_grpc._sync.active_run import ActiveRun
+from mlflow_grpc._sync.artifacts import ArtifactMethods
+from mlflow_grpc._sync.comparison import ComparisonMethods
 from mlflow_grpc._sync.experiments import ExperimentMethods
 from mlflow_grpc._sync.registry import RegistryMethods
 from mlflow_grpc._sync.runs import RunMethods
 from mlflow_grpc._sync.status import StatusMethods
 
 
-class Client(ExperimentMethods, RunMethods, RegistryMethods, StatusMethods):
+class Client(
+    ExperimentMethods,
+    RunMethods,
+    ArtifactMethods,
+    ComparisonMethods,
+    RegistryMethods,
+    StatusMethods,
+):
     """A client of mlflow-grpc that blocks. `AsyncClient` is the same for asyncio.
 
         with Client("127.0.0.1:50051") as client:

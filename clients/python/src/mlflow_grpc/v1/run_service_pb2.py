@@ -24,10 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from mlflow_grpc.v1 import artifacts_pb2 as mlflow__grpc_dot_v1_dot_artifacts__pb2
+from mlflow_grpc.v1 import comparison_pb2 as mlflow__grpc_dot_v1_dot_comparison__pb2
 from mlflow_grpc.v1 import resources_pb2 as mlflow__grpc_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n mlflow_grpc/v1/run_service.proto\x12\x0emlflow_grpc.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1emlflow_grpc/v1/resources.proto\"$\n\rGetRunRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\"7\n\x0eGetRunResponse\x12%\n\x03run\x18\x01 \x01(\x0b\x32\x13.mlflow_grpc.v1.RunB\x03\xe0\x41\x03\"\xbf\x01\n\x11SearchRunsRequest\x12\x1b\n\x0e\x65xperiment_ids\x18\x01 \x03(\tB\x03\xe0\x41\x02\x12\x16\n\tpage_size\x18\x02 \x01(\x05\x42\x03\xe0\x41\x01\x12\x17\n\npage_token\x18\x03 \x01(\tB\x03\xe0\x41\x01\x12\x13\n\x06\x66ilter\x18\x04 \x01(\tB\x03\xe0\x41\x01\x12\x15\n\x08order_by\x18\x05 \x03(\tB\x03\xe0\x41\x01\x12\x30\n\tview_type\x18\x06 \x01(\x0e\x32\x18.mlflow_grpc.v1.ViewTypeB\x03\xe0\x41\x01\"Z\n\x12SearchRunsResponse\x12&\n\x04runs\x18\x01 \x03(\x0b\x32\x13.mlflow_grpc.v1.RunB\x03\xe0\x41\x03\x12\x1c\n\x0fnext_page_token\x18\x02 \x01(\tB\x03\xe0\x41\x03\"S\n\x10LogParamsRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12*\n\x06params\x18\x02 \x03(\x0b\x32\x15.mlflow_grpc.v1.ParamB\x03\xe0\x41\x02\"\x13\n\x11LogParamsResponse\"V\n\x11LogMetricsRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12,\n\x07metrics\x18\x02 \x03(\x0b\x32\x16.mlflow_grpc.v1.MetricB\x03\xe0\x41\x02\"\x14\n\x12LogMetricsResponse\"\xa8\x01\n\x0fLogBatchRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12,\n\x07metrics\x18\x02 \x03(\x0b\x32\x16.mlflow_grpc.v1.MetricB\x03\xe0\x41\x01\x12*\n\x06params\x18\x03 \x03(\x0b\x32\x15.mlflow_grpc.v1.ParamB\x03\xe0\x41\x01\x12&\n\x04tags\x18\x04 \x03(\x0b\x32\x13.mlflow_grpc.v1.TagB\x03\xe0\x41\x01\"\x12\n\x10LogBatchResponse\"\x93\x01\n\x10LogInputsRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x33\n\x08\x64\x61tasets\x18\x02 \x03(\x0b\x32\x1c.mlflow_grpc.v1.DatasetInputB\x03\xe0\x41\x01\x12\x35\n\x06models\x18\x03 \x03(\x0b\x32 .mlflow_grpc.v1.LoggedModelInputB\x03\xe0\x41\x01\"\x13\n\x11LogInputsResponse\"x\n\x17GetMetricHistoryRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x17\n\nmetric_key\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x16\n\tpage_size\x18\x03 \x01(\x05\x42\x03\xe0\x41\x01\x12\x17\n\npage_token\x18\x04 \x01(\tB\x03\xe0\x41\x01\"f\n\x18GetMetricHistoryResponse\x12,\n\x07metrics\x18\x01 \x03(\x0b\x32\x16.mlflow_grpc.v1.MetricB\x03\xe0\x41\x03\x12\x1c\n\x0fnext_page_token\x18\x02 \x01(\tB\x03\xe0\x41\x03\"M\n\x0eSetTagsRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12&\n\x04tags\x18\x02 \x03(\x0b\x32\x13.mlflow_grpc.v1.TagB\x03\xe0\x41\x02\"\x11\n\x0fSetTagsResponse\"9\n\x10\x44\x65leteTagRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x10\n\x03key\x18\x02 \x01(\tB\x03\xe0\x41\x02\"\x13\n\x11\x44\x65leteTagResponse\"\xbf\x01\n\x10UpdateRunRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x1a\n\x08run_name\x18\x02 \x01(\tB\x03\xe0\x41\x01H\x00\x88\x01\x01\x12\x33\n\x06status\x18\x03 \x01(\x0e\x32\x19.mlflow_grpc.v1.RunStatusB\x03\xe0\x41\x01H\x01\x88\x01\x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x03\xe0\x41\x01H\x02\x88\x01\x01\x42\x0b\n\t_run_nameB\t\n\x07_statusB\x0e\n\x0c_description\":\n\x11UpdateRunResponse\x12%\n\x03run\x18\x01 \x01(\x0b\x32\x13.mlflow_grpc.v1.RunB\x03\xe0\x41\x03\"\'\n\x10\x44\x65leteRunRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\"\x13\n\x11\x44\x65leteRunResponse\"(\n\x11RestoreRunRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\";\n\x12RestoreRunResponse\x12%\n\x03run\x18\x01 \x01(\x0b\x32\x13.mlflow_grpc.v1.RunB\x03\xe0\x41\x03\x32\xaf\x0c\n\nRunService\x12m\n\x06GetRun\x12\x1d.mlflow_grpc.v1.GetRunRequest\x1a\x1e.mlflow_grpc.v1.GetRunResponse\"$\x90\x02\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/mlflow/runs/{run_id}\x12z\n\nSearchRuns\x12!.mlflow_grpc.v1.SearchRunsRequest\x1a\".mlflow_grpc.v1.SearchRunsResponse\"%\x90\x02\x01\x82\xd3\xe4\x93\x02\x1c\"\x17/api/mlflow/runs/search:\x01*\x12\x84\x01\n\tLogParams\x12 .mlflow_grpc.v1.LogParamsRequest\x1a!.mlflow_grpc.v1.LogParamsResponse\"2\x90\x02\x02\x82\xd3\xe4\x93\x02)\"$/api/mlflow/runs/{run_id}/log-params:\x01*\x12\x88\x01\n\nLogMetrics\x12!.mlflow_grpc.v1.LogMetricsRequest\x1a\".mlflow_grpc.v1.LogMetricsResponse\"3\x90\x02\x02\x82\xd3\xe4\x93\x02*\"%/api/mlflow/runs/{run_id}/log-metrics:\x01*\x12\x80\x01\n\x08LogBatch\x12\x1f.mlflow_grpc.v1.LogBatchRequest\x1a .mlflow_grpc.v1.LogBatchResponse\"1\x90\x02\x02\x82\xd3\xe4\x93\x02(\"#/api/mlflow/runs/{run_id}/log-batch:\x01*\x12\x84\x01\n\tLogInputs\x12 .mlflow_grpc.v1.LogInputsRequest\x1a!.mlflow_grpc.v1.LogInputsResponse\"2\x90\x02\x02\x82\xd3\xe4\x93\x02)\"$/api/mlflow/runs/{run_id}/log-inputs:\x01*\x12\xa3\x01\n\x10GetMetricHistory\x12\'.mlflow_grpc.v1.GetMetricHistoryRequest\x1a(.mlflow_grpc.v1.GetMetricHistoryResponse\"<\x90\x02\x01\x82\xd3\xe4\x93\x02\x33\x12\x31/api/mlflow/runs/{run_id}/metrics/{metric_key=**}\x12|\n\x07SetTags\x12\x1e.mlflow_grpc.v1.SetTagsRequest\x1a\x1f.mlflow_grpc.v1.SetTagsResponse\"0\x90\x02\x02\x82\xd3\xe4\x93\x02\'\"\"/api/mlflow/runs/{run_id}/set-tags:\x01*\x12\x81\x01\n\tDeleteTag\x12 .mlflow_grpc.v1.DeleteTagRequest\x1a!.mlflow_grpc.v1.DeleteTagResponse\"/\x82\xd3\xe4\x93\x02)*\'/api/mlflow/runs/{run_id}/tags/{key=**}\x12y\n\tUpdateRun\x12 .mlflow_grpc.v1.UpdateRunRequest\x1a!.mlflow_grpc.v1.UpdateRunResponse\"\'\x90\x02\x02\x82\xd3\xe4\x93\x02\x1e\x32\x19/api/mlflow/runs/{run_id}:\x01*\x12s\n\tDeleteRun\x12 .mlflow_grpc.v1.DeleteRunRequest\x1a!.mlflow_grpc.v1.DeleteRunResponse\"!\x82\xd3\xe4\x93\x02\x1b*\x19/api/mlflow/runs/{run_id}\x12\x81\x01\n\nRestoreRun\x12!.mlflow_grpc.v1.RestoreRunRequest\x1a\".mlflow_grpc.v1.RestoreRunResponse\",\x82\xd3\xe4\x93\x02&\"!/api/mlflow/runs/{run_id}/restore:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n mlflow_grpc/v1/run_service.proto\x12\x0emlflow_grpc.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1emlflow_grpc/v1/artifacts.proto\x1a\x1fmlflow_grpc/v1/comparison.proto\x1a\x1emlflow_grpc/v1/resources.proto\"$\n\rGetRunRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\"7\n\x0eGetRunResponse\x12%\n\x03run\x18\x01 \x01(\x0b\x32\x13.mlflow_grpc.v1.RunB\x03\xe0\x41\x03\"\xbf\x01\n\x11SearchRunsRequest\x12\x1b\n\x0e\x65xperiment_ids\x18\x01 \x03(\tB\x03\xe0\x41\x02\x12\x16\n\tpage_size\x18\x02 \x01(\x05\x42\x03\xe0\x41\x01\x12\x17\n\npage_token\x18\x03 \x01(\tB\x03\xe0\x41\x01\x12\x13\n\x06\x66ilter\x18\x04 \x01(\tB\x03\xe0\x41\x01\x12\x15\n\x08order_by\x18\x05 \x03(\tB\x03\xe0\x41\x01\x12\x30\n\tview_type\x18\x06 \x01(\x0e\x32\x18.mlflow_grpc.v1.ViewTypeB\x03\xe0\x41\x01\"Z\n\x12SearchRunsResponse\x12&\n\x04runs\x18\x01 \x03(\x0b\x32\x13.mlflow_grpc.v1.RunB\x03\xe0\x41\x03\x12\x1c\n\x0fnext_page_token\x18\x02 \x01(\tB\x03\xe0\x41\x03\"S\n\x10LogParamsRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12*\n\x06params\x18\x02 \x03(\x0b\x32\x15.mlflow_grpc.v1.ParamB\x03\xe0\x41\x02\"\x13\n\x11LogParamsResponse\"V\n\x11LogMetricsRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12,\n\x07metrics\x18\x02 \x03(\x0b\x32\x16.mlflow_grpc.v1.MetricB\x03\xe0\x41\x02\"\x14\n\x12LogMetricsResponse\"\xa8\x01\n\x0fLogBatchRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12,\n\x07metrics\x18\x02 \x03(\x0b\x32\x16.mlflow_grpc.v1.MetricB\x03\xe0\x41\x01\x12*\n\x06params\x18\x03 \x03(\x0b\x32\x15.mlflow_grpc.v1.ParamB\x03\xe0\x41\x01\x12&\n\x04tags\x18\x04 \x03(\x0b\x32\x13.mlflow_grpc.v1.TagB\x03\xe0\x41\x01\"\x12\n\x10LogBatchResponse\"\x93\x01\n\x10LogInputsRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x33\n\x08\x64\x61tasets\x18\x02 \x03(\x0b\x32\x1c.mlflow_grpc.v1.DatasetInputB\x03\xe0\x41\x01\x12\x35\n\x06models\x18\x03 \x03(\x0b\x32 .mlflow_grpc.v1.LoggedModelInputB\x03\xe0\x41\x01\"\x13\n\x11LogInputsResponse\"x\n\x17GetMetricHistoryRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x17\n\nmetric_key\x18\x02 \x01(\tB\x03\xe0\x41\x02\x12\x16\n\tpage_size\x18\x03 \x01(\x05\x42\x03\xe0\x41\x01\x12\x17\n\npage_token\x18\x04 \x01(\tB\x03\xe0\x41\x01\"f\n\x18GetMetricHistoryResponse\x12,\n\x07metrics\x18\x01 \x03(\x0b\x32\x16.mlflow_grpc.v1.MetricB\x03\xe0\x41\x03\x12\x1c\n\x0fnext_page_token\x18\x02 \x01(\tB\x03\xe0\x41\x03\"M\n\x0eSetTagsRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12&\n\x04tags\x18\x02 \x03(\x0b\x32\x13.mlflow_grpc.v1.TagB\x03\xe0\x41\x02\"\x11\n\x0fSetTagsResponse\"9\n\x10\x44\x65leteTagRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x10\n\x03key\x18\x02 \x01(\tB\x03\xe0\x41\x02\"\x13\n\x11\x44\x65leteTagResponse\"\xbf\x01\n\x10UpdateRunRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x1a\n\x08run_name\x18\x02 \x01(\tB\x03\xe0\x41\x01H\x00\x88\x01\x01\x12\x33\n\x06status\x18\x03 \x01(\x0e\x32\x19.mlflow_grpc.v1.RunStatusB\x03\xe0\x41\x01H\x01\x88\x01\x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x03\xe0\x41\x01H\x02\x88\x01\x01\x42\x0b\n\t_run_nameB\t\n\x07_statusB\x0e\n\x0c_description\":\n\x11UpdateRunResponse\x12%\n\x03run\x18\x01 \x01(\x0b\x32\x13.mlflow_grpc.v1.RunB\x03\xe0\x41\x03\"\'\n\x10\x44\x65leteRunRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\"\x13\n\x11\x44\x65leteRunResponse\"(\n\x11RestoreRunRequest\x12\x13\n\x06run_id\x18\x01 \x01(\tB\x03\xe0\x41\x02\";\n\x12RestoreRunResponse\x12%\n\x03run\x18\x01 \x01(\x0b\x32\x13.mlflow_grpc.v1.RunB\x03\xe0\x41\x03\x32\xa3\x12\n\nRunService\x12m\n\x06GetRun\x12\x1d.mlflow_grpc.v1.GetRunRequest\x1a\x1e.mlflow_grpc.v1.GetRunResponse\"$\x90\x02\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/mlflow/runs/{run_id}\x12z\n\nSearchRuns\x12!.mlflow_grpc.v1.SearchRunsRequest\x1a\".mlflow_grpc.v1.SearchRunsResponse\"%\x90\x02\x01\x82\xd3\xe4\x93\x02\x1c\"\x17/api/mlflow/runs/search:\x01*\x12\x84\x01\n\tLogParams\x12 .mlflow_grpc.v1.LogParamsRequest\x1a!.mlflow_grpc.v1.LogParamsResponse\"2\x90\x02\x02\x82\xd3\xe4\x93\x02)\"$/api/mlflow/runs/{run_id}/log-params:\x01*\x12\x88\x01\n\nLogMetrics\x12!.mlflow_grpc.v1.LogMetricsRequest\x1a\".mlflow_grpc.v1.LogMetricsResponse\"3\x90\x02\x02\x82\xd3\xe4\x93\x02*\"%/api/mlflow/runs/{run_id}/log-metrics:\x01*\x12\x80\x01\n\x08LogBatch\x12\x1f.mlflow_grpc.v1.LogBatchRequest\x1a .mlflow_grpc.v1.LogBatchResponse\"1\x90\x02\x02\x82\xd3\xe4\x93\x02(\"#/api/mlflow/runs/{run_id}/log-batch:\x01*\x12\x84\x01\n\tLogInputs\x12 .mlflow_grpc.v1.LogInputsRequest\x1a!.mlflow_grpc.v1.LogInputsResponse\"2\x90\x02\x02\x82\xd3\xe4\x93\x02)\"$/api/mlflow/runs/{run_id}/log-inputs:\x01*\x12\xa3\x01\n\x10GetMetricHistory\x12\'.mlflow_grpc.v1.GetMetricHistoryRequest\x1a(.mlflow_grpc.v1.GetMetricHistoryResponse\"<\x90\x02\x01\x82\xd3\xe4\x93\x02\x33\x12\x31/api/mlflow/runs/{run_id}/metrics/{metric_key=**}\x12|\n\x07SetTags\x12\x1e.mlflow_grpc.v1.SetTagsRequest\x1a\x1f.mlflow_grpc.v1.SetTagsResponse\"0\x90\x02\x02\x82\xd3\xe4\x93\x02\'\"\"/api/mlflow/runs/{run_id}/set-tags:\x01*\x12\x81\x01\n\tDeleteTag\x12 .mlflow_grpc.v1.DeleteTagRequest\x1a!.mlflow_grpc.v1.DeleteTagResponse\"/\x82\xd3\xe4\x93\x02)*\'/api/mlflow/runs/{run_id}/tags/{key=**}\x12y\n\tUpdateRun\x12 .mlflow_grpc.v1.UpdateRunRequest\x1a!.mlflow_grpc.v1.UpdateRunResponse\"\'\x90\x02\x02\x82\xd3\xe4\x93\x02\x1e\x32\x19/api/mlflow/runs/{run_id}:\x01*\x12s\n\tDeleteRun\x12 .mlflow_grpc.v1.DeleteRunRequest\x1a!.mlflow_grpc.v1.DeleteRunResponse\"!\x82\xd3\xe4\x93\x02\x1b*\x19/api/mlflow/runs/{run_id}\x12\x81\x01\n\nRestoreRun\x12!.mlflow_grpc.v1.RestoreRunRequest\x1a\".mlflow_grpc.v1.RestoreRunResponse\",\x82\xd3\xe4\x93\x02&\"!/api/mlflow/runs/{run_id}/restore:\x01*\x12\x92\x01\n\x0cLogArtifacts\x12#.mlflow_grpc.v1.LogArtifactsRequest\x1a$.mlflow_grpc.v1.LogArtifactsResponse\"5\x90\x02\x02\x82\xd3\xe4\x93\x02,\"\'/api/mlflow/runs/{run_id}/log-artifacts:\x01*(\x01\x12\xab\x01\n\x11GetArtifactUpload\x12(.mlflow_grpc.v1.GetArtifactUploadRequest\x1a).mlflow_grpc.v1.GetArtifactUploadResponse\"A\x90\x02\x01\x82\xd3\xe4\x93\x02\x38\x12\x36/api/mlflow/runs/{run_id}/artifact-uploads/{upload_id}\x12\x8c\x01\n\rListArtifacts\x12$.mlflow_grpc.v1.ListArtifactsRequest\x1a%.mlflow_grpc.v1.ListArtifactsResponse\".\x90\x02\x01\x82\xd3\xe4\x93\x02%\x12#/api/mlflow/runs/{run_id}/artifacts\x12\x9f\x01\n\x10\x44ownloadArtifact\x12\'.mlflow_grpc.v1.DownloadArtifactRequest\x1a(.mlflow_grpc.v1.DownloadArtifactResponse\"6\x90\x02\x01\x82\xd3\xe4\x93\x02-\x12+/api/mlflow/runs/{run_id}/download-artifact0\x01\x12~\n\x0b\x43ompareRuns\x12\".mlflow_grpc.v1.CompareRunsRequest\x1a#.mlflow_grpc.v1.CompareRunsResponse\"&\x90\x02\x01\x82\xd3\xe4\x93\x02\x1d\"\x18/api/mlflow/runs/compare:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -136,54 +138,64 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNSERVICE'].methods_by_name['DeleteRun']._serialized_options = b'\202\323\344\223\002\033*\031/api/mlflow/runs/{run_id}'
   _globals['_RUNSERVICE'].methods_by_name['RestoreRun']._loaded_options = None
   _globals['_RUNSERVICE'].methods_by_name['RestoreRun']._serialized_options = b'\202\323\344\223\002&\"!/api/mlflow/runs/{run_id}/restore:\001*'
-  _globals['_GETRUNREQUEST']._serialized_start=147
-  _globals['_GETRUNREQUEST']._serialized_end=183
-  _globals['_GETRUNRESPONSE']._serialized_start=185
-  _globals['_GETRUNRESPONSE']._serialized_end=240
-  _globals['_SEARCHRUNSREQUEST']._serialized_start=243
-  _globals['_SEARCHRUNSREQUEST']._serialized_end=434
-  _globals['_SEARCHRUNSRESPONSE']._serialized_start=436
-  _globals['_SEARCHRUNSRESPONSE']._serialized_end=526
-  _globals['_LOGPARAMSREQUEST']._serialized_start=528
-  _globals['_LOGPARAMSREQUEST']._serialized_end=611
-  _globals['_LOGPARAMSRESPONSE']._serialized_start=613
-  _globals['_LOGPARAMSRESPONSE']._serialized_end=632
-  _globals['_LOGMETRICSREQUEST']._serialized_start=634
-  _globals['_LOGMETRICSREQUEST']._serialized_end=720
-  _globals['_LOGMETRICSRESPONSE']._serialized_start=722
-  _globals['_LOGMETRICSRESPONSE']._serialized_end=742
-  _globals['_LOGBATCHREQUEST']._serialized_start=745
-  _globals['_LOGBATCHREQUEST']._serialized_end=913
-  _globals['_LOGBATCHRESPONSE']._serialized_start=915
-  _globals['_LOGBATCHRESPONSE']._serialized_end=933
-  _globals['_LOGINPUTSREQUEST']._serialized_start=936
-  _globals['_LOGINPUTSREQUEST']._serialized_end=1083
-  _globals['_LOGINPUTSRESPONSE']._serialized_start=1085
-  _globals['_LOGINPUTSRESPONSE']._serialized_end=1104
-  _globals['_GETMETRICHISTORYREQUEST']._serialized_start=1106
-  _globals['_GETMETRICHISTORYREQUEST']._serialized_end=1226
-  _globals['_GETMETRICHISTORYRESPONSE']._serialized_start=1228
-  _globals['_GETMETRICHISTORYRESPONSE']._serialized_end=1330
-  _globals['_SETTAGSREQUEST']._serialized_start=1332
-  _globals['_SETTAGSREQUEST']._serialized_end=1409
-  _globals['_SETTAGSRESPONSE']._serialized_start=1411
-  _globals['_SETTAGSRESPONSE']._serialized_end=1428
-  _globals['_DELETETAGREQUEST']._serialized_start=1430
-  _globals['_DELETETAGREQUEST']._serialized_end=1487
-  _globals['_DELETETAGRESPONSE']._serialized_start=1489
-  _globals['_DELETETAGRESPONSE']._serialized_end=1508
-  _globals['_UPDATERUNREQUEST']._serialized_start=1511
-  _globals['_UPDATERUNREQUEST']._serialized_end=1702
-  _globals['_UPDATERUNRESPONSE']._serialized_start=1704
-  _globals['_UPDATERUNRESPONSE']._serialized_end=1762
-  _globals['_DELETERUNREQUEST']._serialized_start=1764
-  _globals['_DELETERUNREQUEST']._serialized_end=1803
-  _globals['_DELETERUNRESPONSE']._serialized_start=1805
-  _globals['_DELETERUNRESPONSE']._serialized_end=1824
-  _globals['_RESTORERUNREQUEST']._serialized_start=1826
-  _globals['_RESTORERUNREQUEST']._serialized_end=1866
-  _globals['_RESTORERUNRESPONSE']._serialized_start=1868
-  _globals['_RESTORERUNRESPONSE']._serialized_end=1927
-  _globals['_RUNSERVICE']._serialized_start=1930
-  _globals['_RUNSERVICE']._serialized_end=3513
+  _globals['_RUNSERVICE'].methods_by_name['LogArtifacts']._loaded_options = None
+  _globals['_RUNSERVICE'].methods_by_name['LogArtifacts']._serialized_options = b'\220\002\002\202\323\344\223\002,\"\'/api/mlflow/runs/{run_id}/log-artifacts:\001*'
+  _globals['_RUNSERVICE'].methods_by_name['GetArtifactUpload']._loaded_options = None
+  _globals['_RUNSERVICE'].methods_by_name['GetArtifactUpload']._serialized_options = b'\220\002\001\202\323\344\223\0028\0226/api/mlflow/runs/{run_id}/artifact-uploads/{upload_id}'
+  _globals['_RUNSERVICE'].methods_by_name['ListArtifacts']._loaded_options = None
+  _globals['_RUNSERVICE'].methods_by_name['ListArtifacts']._serialized_options = b'\220\002\001\202\323\344\223\002%\022#/api/mlflow/runs/{run_id}/artifacts'
+  _globals['_RUNSERVICE'].methods_by_name['DownloadArtifact']._loaded_options = None
+  _globals['_RUNSERVICE'].methods_by_name['DownloadArtifact']._serialized_options = b'\220\002\001\202\323\344\223\002-\022+/api/mlflow/runs/{run_id}/download-artifact'
+  _globals['_RUNSERVICE'].methods_by_name['CompareRuns']._loaded_options = None
+  _globals['_RUNSERVICE'].methods_by_name['CompareRuns']._serialized_options = b'\220\002\001\202\323\344\223\002\035\"\030/api/mlflow/runs/compare:\001*'
+  _globals['_GETRUNREQUEST']._serialized_start=212
+  _globals['_GETRUNREQUEST']._serialized_end=248
+  _globals['_GETRUNRESPONSE']._serialized_start=250
+  _globals['_GETRUNRESPONSE']._serialized_end=305
+  _globals['_SEARCHRUNSREQUEST']._serialized_start=308
+  _globals['_SEARCHRUNSREQUEST']._serialized_end=499
+  _globals['_SEARCHRUNSRESPONSE']._serialized_start=501
+  _globals['_SEARCHRUNSRESPONSE']._serialized_end=591
+  _globals['_LOGPARAMSREQUEST']._serialized_start=593
+  _globals['_LOGPARAMSREQUEST']._serialized_end=676
+  _globals['_LOGPARAMSRESPONSE']._serialized_start=678
+  _globals['_LOGPARAMSRESPONSE']._serialized_end=697
+  _globals['_LOGMETRICSREQUEST']._serialized_start=699
+  _globals['_LOGMETRICSREQUEST']._serialized_end=785
+  _globals['_LOGMETRICSRESPONSE']._serialized_start=787
+  _globals['_LOGMETRICSRESPONSE']._serialized_end=807
+  _globals['_LOGBATCHREQUEST']._serialized_start=810
+  _globals['_LOGBATCHREQUEST']._serialized_end=978
+  _globals['_LOGBATCHRESPONSE']._serialized_start=980
+  _globals['_LOGBATCHRESPONSE']._serialized_end=998
+  _globals['_LOGINPUTSREQUEST']._serialized_start=1001
+  _globals['_LOGINPUTSREQUEST']._serialized_end=1148
+  _globals['_LOGINPUTSRESPONSE']._serialized_start=1150
+  _globals['_LOGINPUTSRESPONSE']._serialized_end=1169
+  _globals['_GETMETRICHISTORYREQUEST']._serialized_start=1171
+  _globals['_GETMETRICHISTORYREQUEST']._serialized_end=1291
+  _globals['_GETMETRICHISTORYRESPONSE']._serialized_start=1293
+  _globals['_GETMETRICHISTORYRESPONSE']._serialized_end=1395
+  _globals['_SETTAGSREQUEST']._serialized_start=1397
+  _globals['_SETTAGSREQUEST']._serialized_end=1474
+  _globals['_SETTAGSRESPONSE']._serialized_start=1476
+  _globals['_SETTAGSRESPONSE']._serialized_end=1493
+  _globals['_DELETETAGREQUEST']._serialized_start=1495
+  _globals['_DELETETAGREQUEST']._serialized_end=1552
+  _globals['_DELETETAGRESPONSE']._serialized_start=1554
+  _globals['_DELETETAGRESPONSE']._serialized_end=1573
+  _globals['_UPDATERUNREQUEST']._serialized_start=1576
+  _globals['_UPDATERUNREQUEST']._serialized_end=1767
+  _globals['_UPDATERUNRESPONSE']._serialized_start=1769
+  _globals['_UPDATERUNRESPONSE']._serialized_end=1827
+  _globals['_DELETERUNREQUEST']._serialized_start=1829
+  _globals['_DELETERUNREQUEST']._serialized_end=1868
+  _globals['_DELETERUNRESPONSE']._serialized_start=1870
+  _globals['_DELETERUNRESPONSE']._serialized_end=1889
+  _globals['_RESTORERUNREQUEST']._serialized_start=1891
+  _globals['_RESTORERUNREQUEST']._serialized_end=1931
+  _globals['_RESTORERUNRESPONSE']._serialized_start=1933
+  _globals['_RESTORERUNRESPONSE']._serialized_end=1992
+  _globals['_RUNSERVICE']._serialized_start=1995
+  _globals['_RUNSERVICE']._serialized_end=4334
 # @@protoc_insertion_point(module_scope)
