@@ -100,8 +100,9 @@ class AsyncTransfers(AsyncListingMethods):
                         requests, timeout=deadline.left(), metadata=self._config.metadata
                     )
                 except grpc.RpcError as error:
-                    # A file that cannot be read ends the call from this side.
                     raise (failure[0] if failure else decode_error(error)) from error
+                if failure:
+                    raise failure[0]
                 return sending.check(response)
             except MlflowGrpcError as error:
                 await asyncio.sleep(retries.delay(error, sending.sent))
@@ -143,13 +144,12 @@ class AsyncTransfers(AsyncListingMethods):
 
 
 async def _in_thread(requests: Iterator[R], failure: list[Exception]) -> AsyncIterator[R]:
-    """The requests, made in a thread, as files are read for them.
+    """The requests, made in a thread, as files are read for them, up to one that cannot be made.
 
-    What making one raises goes to `failure`, as gRPC would swallow it.
+    Why not goes to `failure`: what an iterator of requests raises would cancel the caller.
     """
     try:
         while (request := await asyncio.to_thread(next, requests, None)) is not None:
             yield request
     except Exception as error:
         failure.append(error)
-        raise

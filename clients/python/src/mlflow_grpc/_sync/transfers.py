@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -92,14 +92,15 @@ class Transfers(ListingMethods):
                 if offset is None:
                     offset = self._held(of, batch, deadline)
                 failure: list[Exception] = []
-                requests = _catching(sending.requests(offset), failure)
+                requests = _ending(sending.requests(offset), failure)
                 try:
                     response = self._stub(calls.LOG_ARTIFACTS)(
                         requests, timeout=deadline.left(), metadata=self._config.metadata
                     )
                 except grpc.RpcError as error:
-                    # A file that cannot be read ends the call from this side.
                     raise (failure[0] if failure else decode_error(error)) from error
+                if failure:
+                    raise failure[0]
                 return sending.check(response)
             except MlflowGrpcError as error:
                 time.sleep(retries.delay(error, sending.sent))
@@ -140,10 +141,12 @@ class Transfers(ListingMethods):
                 receiving.close()
 
 
-def _catching(requests: Iterable[R], failure: list[Exception]) -> Iterable[R]:
-    """The requests; what making one raises goes to `failure`, as gRPC would swallow it."""
+def _ending(requests: Iterable[R], failure: list[Exception]) -> Iterator[R]:
+    """The requests, up to one that cannot be made.
+
+    Why not goes to `failure`: what an iterator of requests raises, gRPC only logs.
+    """
     try:
         yield from requests
     except Exception as error:
         failure.append(error)
-        raise
