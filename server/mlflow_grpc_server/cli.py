@@ -13,6 +13,7 @@ import cloup
 from cloup import option, option_group
 
 from mlflow_grpc_server import __version__
+from mlflow_grpc_server.memory import keep_freed_memory
 from mlflow_grpc_server.settings import Settings
 
 __all__ = ["main"]
@@ -136,6 +137,7 @@ _DEFAULTS = Settings()
 def main(debug: bool, **chosen: Any) -> None:
     """Serve MLflow over gRPC."""
     _configure_logging(debug=debug)
+    keep_freed_memory()
     # A server does not report its users' calls to a third party unless told to.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     asyncio.run(_serve(Settings(**chosen)))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import grpc
 
+from tests.benchmarks.artifacts import artifact_report
 from tests.benchmarks.backends import PAGE, Backend, GrpcBackend, MlflowBackend
 from tests.benchmarks.measure import Operation, Plan, measure
 from tests.benchmarks.processes import grpc_server, rest_server
@@ -28,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="few runs and calls: shows that it works, no more"
     )
-    quick = parser.parse_args(arguments).quick
+    parser.add_argument("--only", choices=("calls", "artifacts"), help="measure just these")
+    options = parser.parse_args(arguments)
+    quick = options.quick
     # Before anything imports MLflow, which reads them then.
     for name in [name for name in os.environ if name.startswith(("MLFLOW_", "_MLFLOW_"))]:
         del os.environ[name]
@@ -37,9 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     runs = PAGE if quick else 1000
     load_before = os.getloadavg()[0]
-    with ExitStack() as stack:
-        rows = _rows(_backends(stack, runs), _operations(runs, quick=quick))
-    print(table(rows), machine(load_before), musts(rows), sep="\n\n")
+    parts = []
+    if options.only in (None, "calls"):
+        with ExitStack() as stack:
+            rows = _rows(_backends(stack, runs), _operations(runs, quick=quick))
+        parts += [table(rows), musts(rows)]
+    if options.only in (None, "artifacts"):
+        parts.append(artifact_report(quick=quick, say=_say))
+    print(*parts, machine(load_before), sep="\n\n")
 
 
 def _backends(stack: ExitStack, runs: int) -> list[Backend]:
@@ -51,7 +59,7 @@ def _backends(stack: ExitStack, runs: int) -> list[Backend]:
         folders.append(Path(folder))
         seeds.append(seed(Path(folder), runs=runs, versions=PAGE))
     _say("starting the servers")
-    address = stack.enter_context(grpc_server(folders[0]))
+    address, _ = stack.enter_context(grpc_server(folders[0]))
     channel = stack.enter_context(grpc.insecure_channel(address))
     url = stack.enter_context(rest_server(folders[1]))
     return [

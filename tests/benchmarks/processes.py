@@ -30,14 +30,15 @@ _T = TypeVar("_T")
 
 
 @contextmanager
-def grpc_server(folder: Path) -> Iterator[str]:
-    """Our server over the database in `folder`; gives its `host:port`."""
+def grpc_server(folder: Path, *arguments: str) -> Iterator[tuple[str, int]]:
+    """Our server over the database in `folder`; gives its `host:port` and its process id."""
     command = [
         *(sys.executable, "-m", "mlflow_grpc_server.cli"),
         *("--backend-store-uri", database_uri(folder)),
         *("--default-artifact-root", (folder / "artifacts").as_uri()),
         *("--artifacts-destination", (folder / "artifacts").as_uri()),
         *("--host", "127.0.0.1", "--port", "0"),
+        *arguments,
     ]
     with _process(command, folder) as (process, log):
 
@@ -45,7 +46,7 @@ def grpc_server(folder: Path) -> Iterator[str]:
             found = _LISTENING.search(log.read_text(errors="replace"))
             return found[1] if found else None
 
-        yield _wait_for(address, process, log)
+        yield _wait_for(address, process, log), process.pid
 
 
 @contextmanager
