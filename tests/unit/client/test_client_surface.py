@@ -136,6 +136,10 @@ SURFACE: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"run_id": "models:/m/1", "path": "p", "offset": 1, "length": 2},
         ["DownloadArtifact"],
     ),
+    "log_dataset": (
+        {"run_id": "r", "data": __file__, "context": "training", "source": "s3://b/c"},
+        ["LogInputs"],
+    ),
     "compare_runs": ({"run_ids": ["r", "s"], "goals": {"k": "minimize"}}, ["CompareRuns"]),
     "get_metric_history": (
         {"run_id": "r", "key": "k", "page_size": 7},

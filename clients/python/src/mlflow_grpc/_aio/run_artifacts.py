@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from mlflow_grpc._entities import Artifact, RunInfo
+from mlflow_grpc._entities import Artifact, Dataset, RunInfo
 from mlflow_grpc._files.progress import ProgressOption
 
 
@@ -87,3 +87,18 @@ class AsyncRunArtifacts:
             self._info.run_id, path, dst_path, progress=progress
         )
         return place
+
+    async def log_dataset(
+        self,
+        data: Any,
+        context: str | None = None,
+        *,
+        name: str | None = None,
+        source: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Dataset:
+        """Logs that the run uses data: a dataset, a data frame, an array or a file."""
+        described: Dataset = await self._client.log_dataset(
+            self._info.run_id, data, context, name=name, source=source, tags=tags
+        )
+        return described
