@@ -12,13 +12,13 @@ from pathlib import Path
 import grpc
 import pytest
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
 
 from mlflow_grpc import (
     ActiveRun,
     Artifact,
     AsyncClient,
     Client,
+    FailedPreconditionError,
     NotFoundError,
     OutOfRangeError,
     Progress,
@@ -213,9 +213,27 @@ def test_mlflow_server_sees_the_same_files(tmp_path: Path, folder: Path) -> None
             assert artifacts.files_below(Path(got)) == artifacts.files_below(folder)
             mlflow.log_text(run.run_id, "from MLflow", "theirs.txt")
             assert client.read_artifact(run.run_id, "theirs.txt") == b"from MLflow"
-            assert download_artifacts(
-                f"runs:/{run.run_id}/theirs.txt", tracking_uri=url, dst_path=str(tmp_path)
-            )
+            check_in_front_of(url, tmp_path / "front", run.run_id)
+
+
+def check_in_front_of(url: str, folder: Path, run_id: str) -> None:
+    """A server of ours whose tracking store is `mlflow server` reads and writes through it."""
+    folder.mkdir()
+    staging = ("--artifacts-staging", str(folder / "staging"))
+    arguments = ("--backend-store-uri", url, *staging)
+    with ServerProcess(folder, *arguments) as front, Client(front.address) as client:
+        assert client.read_artifact(run_id, "theirs.txt") == b"from MLflow"
+        client.log_text(run_id, "through MLflow", "front/ours.txt")
+        assert client.read_artifact(run_id, "front/ours.txt") == b"through MLflow"
+        assert [one.path for one in client.list_artifacts(run_id, "front")] == ["front/ours.txt"]
+        assert MlflowClient(url, url).list_artifacts(run_id, "front")[0].path == "front/ours.txt"
+
+
+def test_no_host_is_called_for_a_model(client: Client, run: ActiveRun) -> None:
+    client.register_model(f"far-{run.run_id}", "http://127.0.0.1:1/secret")
+    with pytest.raises(FailedPreconditionError) as caught:
+        client.read_artifact(f"models:/far-{run.run_id}/1", "x")
+    assert caught.value.reason == "LOCATION_NOT_SERVED"
 
 
 async def test_uploads_do_not_hold_up_other_calls(served: Served) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +33,7 @@ class RemoteRoot:
 
     def writer(self) -> RemoteWriter:
         """Return a place for whole files."""
-        return RemoteWriter(self._repository)
+        return RemoteWriter(self._repository, self.staging)
 
     def open(self, parts: Parts) -> int:
         """Return a descriptor of a copy of a file. Raises NotFoundError."""
@@ -85,21 +83,19 @@ class RemoteRoot:
 class RemoteWriter:
     """Sends whole files to the store."""
 
-    def __init__(self, repository: ArtifactRepository) -> None:
+    def __init__(self, repository: ArtifactRepository, staging: Staging) -> None:
         self._repository = repository
+        self._staging = staging
 
     def commit(self, staged: Path, parts: Parts) -> None:
         """Send a staged file to its place; stores show it when it is whole."""
         # The repository names the file after the one that it is given.
-        folder = tempfile.mkdtemp(prefix="named-", dir=staged.parent)
-        try:
-            named = Path(folder, parts[-1])
+        with self._staging.beside() as folder:
+            named = folder / parts[-1]
             os.link(staged, named)
             with _store_errors():
                 self._repository.log_artifact(str(named), "/".join(parts[:-1]) or None)
-        finally:
-            shutil.rmtree(folder)
-        staged.unlink()
+        staged.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -7,9 +7,12 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
+import tempfile
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlflow_grpc_server.exceptions import ConcurrentUploadError, NoSpaceError
@@ -34,14 +37,28 @@ class Staging:
         self._opened = time.time()
 
     def create(self) -> tuple[Path, int]:
-        """Make a new empty file; return its path and an open descriptor."""
+        """Make a new empty file; return its path and a locked descriptor."""
         path = self.folder / f"{uuid.uuid4().hex}.tmp"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
-            return path, os.open(path, flags, 0o666)
+            descriptor = os.open(path, flags, 0o666)
         except FileNotFoundError:
             self.folder.mkdir(parents=True, exist_ok=True)
-            return path, os.open(path, flags, 0o666)
+            descriptor = os.open(path, flags, 0o666)
+        _lock(descriptor)
+        return path, descriptor
+
+    @contextmanager
+    def beside(self) -> Iterator[Path]:
+        """A folder that is there for the block, for a file that needs a name of its own."""
+        folder = Path(tempfile.mkdtemp(prefix="named-", dir=self.folder))
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _lock(descriptor)
+            yield folder
+        finally:
+            os.close(descriptor)
+            shutil.rmtree(folder)
 
     def resume(self, key: str, shown: str) -> tuple[Path, int]:
         """Open the part of `key`, new or held; return its path and a locked descriptor.
@@ -101,10 +118,7 @@ class Staging:
                     since = max(self._opened, entry.stat(follow_symlinks=False).st_mtime)
                     if now - since <= seconds:
                         continue
-                    if entry.is_dir(follow_symlinks=False):
-                        shutil.rmtree(entry.path, ignore_errors=True)
-                    else:
-                        deleted += _delete_unlocked(entry.path)
+                    deleted += _delete_unlocked(entry.path)
         return deleted
 
 
@@ -121,7 +135,10 @@ def _delete_unlocked(path: str) -> bool:
     try:
         if not _lock(descriptor):
             return False
-        os.unlink(path)
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)
         return True
     finally:
         os.close(descriptor)

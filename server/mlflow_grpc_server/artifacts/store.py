@@ -41,6 +41,9 @@ from mlflow_grpc_server.tracking.tracking import NOT_FOUND_CODES, REFUSED_CODES
 
 __all__ = ["Artifacts", "Owner", "Places"]
 
+# Whoever may register a model could have the server call hosts that only the server reaches.
+_ANY_HOST = ("http", "https", "ftp", "sftp")
+
 _logger = logging.getLogger(__name__)
 
 
@@ -149,8 +152,15 @@ class Artifacts:
             return self._client.get_run(run_id)
 
     def _root(self, location: str) -> Root:
-        if urlsplit(location).scheme == "mlflow-artifacts" and self._places.destination:
-            location = _below(self._places.destination, urlsplit(location).path)
+        parts = urlsplit(location)
+        if parts.scheme == "mlflow-artifacts" and self._places.destination:
+            location = _below(self._places.destination, parts.path)
+        elif parts.scheme in _ANY_HOST or (parts.scheme == "mlflow-artifacts" and parts.netloc):
+            raise FailedPreconditionError(
+                "LOCATION_NOT_SERVED",
+                f"The artifacts are at a {parts.scheme} address, where this server does not go.",
+                {"scheme": parts.scheme},
+            )
         if not is_local_uri(location):
             staging = self._staging(_remote_staging(self._places), self._places.staging_bytes)
             return RemoteRoot(location, staging, self._places.tracking_uri)
