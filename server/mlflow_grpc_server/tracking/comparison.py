@@ -14,9 +14,6 @@ from mlflow_grpc_server.tracking.tracking import Tracking
 
 __all__ = ["Extent", "summaries"]
 
-# What MLflow writes for an infinite value.
-_INFINITE = 1.7976931348623157e308
-
 
 @dataclass(frozen=True)
 class Extent:
@@ -67,9 +64,7 @@ def _from_database(engine: sqlalchemy.Engine, run_ids: Sequence[str]) -> Extents
 
 
 def _value(stored: float | None) -> float:
-    if stored is None:
-        return math.nan
-    return math.copysign(math.inf, stored) if abs(stored) >= _INFINITE else float(stored)
+    return math.nan if stored is None else float(stored)
 
 
 def _extent(points: Sequence[Metric]) -> Extent:

@@ -23,7 +23,7 @@ _GOALS_OF_PROTO = {number: goal for goal, number in _GOALS.items()}
 def compare_runs(
     run_ids: Sequence[str], goals: Mapping[str, MetricGoal | str] | None
 ) -> Call[Comparison]:
-    numbers = {key: _GOALS[MetricGoal(str(goal).upper())] for key, goal in (goals or {}).items()}
+    numbers = {key: _GOALS[MetricGoal(goal)] for key, goal in (goals or {}).items()}
     return _call(
         pb.CompareRunsRequest(run_ids=run_ids, goals=numbers), pb.CompareRunsResponse, _comparison
     )
