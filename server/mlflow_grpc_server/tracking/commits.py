@@ -93,18 +93,19 @@ class CommitLog:
         with self._engine.connect() as connection:
             ended = _has_ended(connection, run_id)
             until = cursor.until or self._marks.now(connection)
-            query = select(*_COLUMNS).where(SqlMetric.run_uuid == run_id).limit(limit)
+            query = select(*_COLUMNS).limit(limit)
             if keys:
                 query = query.where(SqlMetric.key.in_(keys))
+            span = _Span(run_id, cursor.since, until, cursor.position)
             try:
-                query = self._marks.between(query, cursor.since, until, cursor.position)
+                query = self._marks.within(query, span)
                 rows = [tuple(row) for row in connection.execute(query)]
             except (ValueError, TypeError, sqlalchemy.exc.DataError) as error:
                 raise InvalidFieldError("cursor", "is not a cursor of this server") from error
         points: list[Any] = [row[: len(_COLUMNS)] for row in rows]
         if len(rows) < limit:
             return Committed(points, Cursor(since=until), more=False, ended=ended)
-        position = self._marks.position(rows[-1], cursor.since)
+        position = self._marks.position(rows[-1], span)
         return Committed(points, Cursor(cursor.since, until, position), more=True, ended=ended)
 
 
@@ -125,19 +126,27 @@ def _has_ended(connection: Connection, run_id: str) -> bool:
     return terminated or run.lifecycle_stage == LifecycleStage.DELETED
 
 
+@dataclass(frozen=True)
+class _Span:
+    """What was committed to a run between two marks, behind a position."""
+
+    run_id: str
+    since: str | None
+    until: str
+    position: Sequence[Any]
+
+
 class _Marks(Protocol):
     """How one database tells the order of commits."""
 
     def now(self, connection: Connection) -> str:
         """Return the mark of this moment."""
 
-    def between(
-        self, query: Select[Any], since: str | None, until: str, position: Sequence[Any]
-    ) -> Select[Any]:
-        """Restrict `query` to what was committed in between, after `position`, in order."""
+    def within(self, query: Select[Any], span: _Span) -> Select[Any]:
+        """Restrict `query` to a span, in order."""
 
-    def position(self, row: Sequence[Any], since: str | None) -> Sequence[Any]:
-        """Return the position of a row that `between` gave."""
+    def position(self, row: Sequence[Any], span: _Span) -> Sequence[Any]:
+        """Return the position of a row that was found in a span."""
 
 
 class _SqliteMarks:
@@ -148,29 +157,31 @@ class _SqliteMarks:
     moment as that.
     """
 
-    _ROW_ID: ClassVar[Any] = literal_column("metrics.rowid", sqlalchemy.Integer)
+    _row_id: ClassVar[Any] = literal_column("metrics.rowid", sqlalchemy.Integer)
 
     def now(self, connection: Connection) -> str:
-        newest = connection.execute(select(sqlalchemy.func.max(self._ROW_ID))).scalar()
+        newest = connection.execute(
+            select(sqlalchemy.func.max(self._row_id)).select_from(SqlMetric)
+        ).scalar()
         return str(newest or 0)
 
-    def between(
-        self, query: Select[Any], since: str | None, until: str, position: Sequence[Any]
-    ) -> Select[Any]:
-        query = query.add_columns(self._ROW_ID).where(int(until) >= self._ROW_ID)
-        if since is None:
-            order = (SqlMetric.key, SqlMetric.step, self._ROW_ID)
-            if position:
-                key, step, row_id = position
+    def within(self, query: Select[Any], span: _Span) -> Select[Any]:
+        query = query.add_columns(self._row_id).where(self._row_id <= int(span.until))
+        if span.since is None:
+            query = query.where(SqlMetric.run_uuid == span.run_id)
+            order = (SqlMetric.key, SqlMetric.step, self._row_id)
+            if span.position:
+                key, step, row_id = span.position
                 query = query.where(tuple_(*order) > tuple_(str(key), int(step), int(row_id)))
             return query.order_by(*order)
-        (last,) = position or (since,)
-        # Of all runs the few new rows, and not of this run all rows.
-        query = query.with_hint(SqlMetric, "NOT INDEXED", "sqlite")
-        return query.where(int(last) < self._ROW_ID).order_by(self._ROW_ID)
+        (last,) = span.position or (span.since,)
+        # The plus keeps SQLite from an index: of all runs the new rows are few, of this run all
+        # rows are many.
+        of_run = literal_column("+metrics.run_uuid", sqlalchemy.String) == span.run_id
+        return query.where(self._row_id > int(last), of_run).order_by(self._row_id)
 
-    def position(self, row: Sequence[Any], since: str | None) -> Sequence[Any]:
-        return (row[0], row[3], row[-1]) if since is None else (row[-1],)
+    def position(self, row: Sequence[Any], span: _Span) -> Sequence[Any]:
+        return (row[0], row[3], row[-1]) if span.since is None else (row[-1],)
 
 
 class _PostgresMarks:
@@ -180,7 +191,7 @@ class _PostgresMarks:
     inserts points outside of subtransactions, which snapshots do not list.
     """
 
-    _SNAPSHOT: ClassVar[Any] = literal_column("pg_current_snapshot()::text", sqlalchemy.String)
+    _snapshot: ClassVar[Any] = literal_column("pg_current_snapshot()::text", sqlalchemy.String)
     _ORDER = (
         *(SqlMetric.key, SqlMetric.step, SqlMetric.timestamp, SqlMetric.value, SqlMetric.is_nan),
     )
@@ -193,22 +204,20 @@ class _PostgresMarks:
     )::text::xid8, CAST({} AS pg_snapshot))"""
 
     def now(self, connection: Connection) -> str:
-        return str(connection.execute(select(self._SNAPSHOT)).scalar_one())
+        return str(connection.execute(select(self._snapshot)).scalar_one())
 
-    def between(
-        self, query: Select[Any], since: str | None, until: str, position: Sequence[Any]
-    ) -> Select[Any]:
-        visible = sqlalchemy.text(self._VISIBLE.format(":until")).bindparams(until=until)
-        query = query.where(visible)
-        if since is not None:
+    def within(self, query: Select[Any], span: _Span) -> Select[Any]:
+        visible = sqlalchemy.text(self._VISIBLE.format(":until")).bindparams(until=span.until)
+        query = query.where(SqlMetric.run_uuid == span.run_id, visible)
+        if span.since is not None:
             known = sqlalchemy.text("NOT " + self._VISIBLE.format(":since"))
-            query = query.where(known.bindparams(since=since))
-        if position:
-            key, step, timestamp, value, is_nan = position
+            query = query.where(known.bindparams(since=span.since))
+        if span.position:
+            key, step, timestamp, value, is_nan = span.position
             last = (str(key), int(step), int(timestamp), float(value), bool(is_nan))
             query = query.where(tuple_(*self._ORDER) > tuple_(*last))
         return query.order_by(*self._ORDER)
 
-    def position(self, row: Sequence[Any], since: str | None) -> Sequence[Any]:
+    def position(self, row: Sequence[Any], span: _Span) -> Sequence[Any]:
         key, value, timestamp, step, is_nan, _ = row
         return (key, step, timestamp, value, is_nan)

@@ -557,7 +557,9 @@ class MetricPoints(google.protobuf.message.Message):
     METRICS_FIELD_NUMBER: builtins.int
     @property
     def metrics(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[mlflow_grpc.v1.resources_pb2.Metric]:
-        """The points, in the order of their commits; those of one commit in any."""
+        """The points. Those committed after the ones of the message before; among
+        themselves in any order.
+        """
 
     def __init__(
         self,
