@@ -156,11 +156,10 @@ class MetricRows:
             is_nan, value = _storable(value)
         row = (key, value, timestamp, item.step, is_nan, self._entries.run_id)
         if item.model_id or item.dataset_name or item.dataset_digest:
-            self._add_with_model(index, item, row)
-        else:
-            self._entries.metrics.append(row)
+            self._add_model(index, item)
+        self._entries.metrics.append(row)
 
-    def _add_with_model(self, index: int, item: resources_pb2.Metric, row: MetricRow) -> None:
+    def _add_model(self, index: int, item: resources_pb2.Metric) -> None:
         path = f"metrics[{index}]"
         if item.model_id:
             fields.model_id(item.model_id, f"{path}.model_id")
@@ -169,11 +168,11 @@ class MetricRows:
         most_digest = validation.MAX_DATASET_DIGEST_SIZE
         fields.text(f"{path}.dataset_name", item.dataset_name, validation.MAX_DATASET_NAME_SIZE)
         fields.text(f"{path}.dataset_digest", item.dataset_digest, most_digest)
-        if not item.model_id:
-            self._entries.metrics.append(row)
-            return
-        dataset = (item.dataset_name or None, item.dataset_digest or None)
-        self._entries.model_metrics.append(ModelMetric(index, row, item.model_id, *dataset))
+        if item.model_id:
+            place = len(self._entries.metrics)
+            dataset = (item.dataset_name or None, item.dataset_digest or None)
+            metric = ModelMetric(index, place, item.model_id, *dataset)
+            self._entries.model_metrics.append(metric)
 
 
 def _storable(value: float) -> tuple[bool, float]:

@@ -30,7 +30,8 @@ class ModelMetric:
 
     index: int
     """Where it stands among the metrics of the request."""
-    row: MetricRow
+    place: int
+    """Where its row stands in `Entries.metrics`."""
     model_id: str
     dataset_name: str | None
     dataset_digest: str | None
@@ -45,15 +46,14 @@ class Entries:
     params: list[tuple[int, str, str]] = field(default_factory=list)
     tags: list[tuple[int, str, str]] = field(default_factory=list)
     model_metrics: list[ModelMetric] = field(default_factory=list)
-    """Points that belong to a logged model as well; they do not stand in `metrics`."""
+    """Those of `metrics` that belong to a logged model as well."""
     atomic: bool = False
     """Whether one bad entry refuses them all; else the good ones are stored."""
 
     @property
     def size(self) -> int:
         """How many entries these are."""
-        metrics = len(self.metrics) + len(self.model_metrics)
-        return metrics + len(self.params) + len(self.tags)
+        return len(self.metrics) + len(self.params) + len(self.tags)
 
 
 @dataclass(frozen=True, slots=True)

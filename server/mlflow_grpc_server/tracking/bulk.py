@@ -65,7 +65,7 @@ class BulkWriter:
     """
 
     def __init__(self, engine: Engine, inserter: Inserter) -> None:
-        self._engine = engine
+        self.engine = engine
         self._insert = inserter.insert
         self._is_sqlite = engine.dialect.name == "sqlite"
         self._file = Path(engine.url.database or "") if self._is_sqlite else None
@@ -95,7 +95,7 @@ class BulkWriter:
         # An open connection still writes to a SQLite file that is gone, to nobody's use.
         if self._file is not None and not self._file.is_file():
             raise StoreUnavailableError
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             if self._is_sqlite:
                 # Before the first read: a reader that becomes a writer does not get in line.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -186,11 +186,17 @@ def _settle(entries: Entries, known: _Known, rows: _Rows) -> Outcome:
         return Outcome(rejected=rejected)
     rows.params.update(params)
     rows.tags.update({(run_id, key): value for _, key, value in entries.tags})
-    rows.metrics.extend(entries.metrics)
+    absent = {
+        metric.place for metric in entries.model_metrics if metric.model_id not in known.models
+    }
+    rows.metrics.extend(
+        entries.metrics
+        if not absent
+        else [row for place, row in enumerate(entries.metrics) if place not in absent]
+    )
     for metric in entries.model_metrics:
-        if metric.model_id in known.models:
-            key, number, timestamp, step, _, _ = metric.row
-            rows.metrics.append(metric.row)
+        if metric.place not in absent:
+            key, number, timestamp, step, _, _ = entries.metrics[metric.place]
             rows.model_metrics.append(
                 (
                     *(metric.model_id, key, timestamp, step, number, experiment_id, run_id),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import requests
 import sqlalchemy
@@ -155,11 +156,12 @@ def _packs(
 
 
 def _metrics(entries: Entries) -> Iterator[Metric]:
-    yield from (_metric(row) for row in entries.metrics)
-    yield from (_metric(metric.row, metric) for metric in entries.model_metrics)
+    of_models = {metric.place: metric for metric in entries.model_metrics}
+    for place, row in enumerate(entries.metrics):
+        yield _metric(row, of_models.get(place))
 
 
-def _metric(row: MetricRow, of_model: ModelMetric | None = None) -> Metric:
+def _metric(row: MetricRow, of_model: ModelMetric | None) -> Metric:
     key, value, timestamp, step, is_nan, _ = row
     return Metric(
         key,
@@ -173,13 +175,23 @@ def _metric(row: MetricRow, of_model: ModelMetric | None = None) -> Metric:
 
 
 def _without(entries: Entries, rejected: Sequence[Rejected]) -> Entries:
+    """Return entries without those rejected."""
     bad = {(one.kind, one.index) for one in rejected}
+    places = {
+        metric.place for metric in entries.model_metrics if (EntryKind.METRIC, metric.index) in bad
+    }
+    kept = [place for place in range(len(entries.metrics)) if place not in places]
+    moved = {place: number for number, place in enumerate(kept)}
     return Entries(
         entries.run_id,
-        entries.metrics,
+        [entries.metrics[place] for place in kept],
         [param for param in entries.params if (EntryKind.PARAM, param[0]) not in bad],
         entries.tags,
-        [one for one in entries.model_metrics if (EntryKind.METRIC, one.index) not in bad],
+        [
+            replace(metric, place=moved[metric.place])
+            for metric in entries.model_metrics
+            if metric.place not in places
+        ],
         entries.atomic,
     )
 
