@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mariadb import MariaDb
 from tests.postgres import PostgresCluster
 from tests.servers import ServerProcess
 
@@ -40,3 +41,14 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield cluster.uri
     finally:
         cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of a database in a private MariaDB server."""
+    server = MariaDb(tmp_path_factory.mktemp("mariadb"))
+    server.start()
+    try:
+        yield server.uri
+    finally:
+        server.stop()

@@ -19,7 +19,9 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 
 from tests.benchmarks.processes import rest_server
-from tests.conftest import PostgresCluster, Served
+from tests.conftest import Served
+from tests.mariadb import MariaDb
+from tests.postgres import PostgresCluster
 from tests.rpc import Rpcs, describe
 from tests.servers import ServerProcess
 
@@ -243,10 +245,11 @@ def test_a_wrong_password_is_said_and_not_shown(tmp_path: Path, postgres: str) -
     assert "wr0ng" not in said
 
 
-def test_postgres_serves_and_its_loss_is_unavailable(
-    tmp_path_factory: pytest.TempPathFactory,
+@pytest.mark.parametrize("database", [PostgresCluster, MariaDb])
+def test_a_database_serves_and_its_loss_is_unavailable(
+    tmp_path_factory: pytest.TempPathFactory, database: type[PostgresCluster] | type[MariaDb]
 ) -> None:
-    cluster = PostgresCluster(tmp_path_factory.mktemp("lost"))
+    cluster = database(tmp_path_factory.mktemp("lost"))
     folder = tmp_path_factory.mktemp("server")
     cluster.start()
     try:
