@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mariadb import MariaDb
 from tests.postgres import PostgresCluster
 from tests.servers import ServerProcess
 
@@ -31,8 +32,23 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URI of a database in a private PostgreSQL cluster."""
-    with PostgresCluster() as cluster:
-        cluster.start()
+    folder = tmp_path_factory.mktemp("postgres")
+    cluster = PostgresCluster(folder)
+    cluster.start()
+    try:
         yield cluster.uri
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of a database in a private MariaDB server."""
+    server = MariaDb(tmp_path_factory.mktemp("mariadb"))
+    server.start()
+    try:
+        yield server.uri
+    finally:
+        server.stop()

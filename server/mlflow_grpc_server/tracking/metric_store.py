@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy
 from mlflow import MlflowClient
@@ -17,6 +16,7 @@ from mlflow_grpc_server.tracking.bulk_sql import inserter
 from mlflow_grpc_server.tracking.client_writer import ClientWriter
 from mlflow_grpc_server.tracking.commits import CommitLog, commit_log
 from mlflow_grpc_server.tracking.history import ClientHistory, MetricHistory, SqlHistory
+from mlflow_grpc_server.tracking.sqlite import set_up_engine
 from mlflow_grpc_server.tracking.uris import is_http
 
 __all__ = ["MetricStore", "open_metric_store"]
@@ -48,8 +48,7 @@ def open_metric_store(tracking_uri: str, client: MlflowClient) -> MetricStore:
         )
     # Apart from MLflow's engine, so that its sessions and these do not wait for each other.
     engine: Engine = create_sqlalchemy_engine(tracking_uri)
-    if dialect == "sqlite":
-        sqlalchemy.event.listen(engine, "connect", _set_up_sqlite)
+    set_up_engine(engine)
     return MetricStore(
         BulkWriter(engine, inserts),
         1 if dialect == "sqlite" else _WRITERS,
@@ -57,13 +56,3 @@ def open_metric_store(tracking_uri: str, client: MlflowClient) -> MetricStore:
         commit_log(engine),
         close=engine.dispose,
     )
-
-
-def _set_up_sqlite(connection: Any, _: object) -> None:
-    # Readers and the writer do not wait for each other. The file keeps this setting.
-    connection.execute("PRAGMA journal_mode = WAL")
-    # A commit returns when the log is on the disk, so that what is acknowledged outlives a loss
-    # of power. With NORMAL, WAL would keep it from a crash of the process only.
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA busy_timeout = 5000")
