@@ -24,6 +24,8 @@ class Method:
     path: str
     """`/package.Service/Method`."""
     decode: Callable[[bytes], Message]
+    streams: bool = False
+    """Whether it answers with a stream."""
 
 
 @dataclass(frozen=True, slots=True)
