@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import requests
 import sqlalchemy
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 from mlflow.exceptions import MlflowException
@@ -199,6 +199,9 @@ def _describe(error: BaseException) -> _Error:
         return _Error(
             REQUEST_ERRORS[type(error)], error.reason, error.message, error.metadata, error.fields
         )
+    if isinstance(error, DecodeError):
+        message = "The request is not a message of the type that the method takes."
+        return _Error(StatusCode.INVALID_ARGUMENT, "UNDECODABLE_MESSAGE", message)
     if isinstance(error, MlflowException):
         return _describe_lost_store(error) or _describe_mlflow(error)
     return _Error(StatusCode.INTERNAL, "INTERNAL_ERROR", "")
