@@ -7,8 +7,6 @@ import signal
 import subprocess
 from pathlib import Path
 
-import pymysql
-
 from tests.programs import find_program
 from tests.servers import free_port
 
@@ -36,6 +34,8 @@ class MariaDb:
 
     def start(self) -> None:
         """Start the server and return when it takes connections."""
+        import pymysql  # Here: the client's own tests, which share a conftest, go without it.
+
         options = (
             *(f"--port={self._port}", "--bind-address=127.0.0.1"),
             *(f"--socket={self._folder}/socket", f"--pid-file={self._folder}/pid"),
