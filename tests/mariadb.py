@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.programs import find_program
 from tests.servers import free_port
@@ -20,15 +21,21 @@ GRANT ALL ON mlflow.* TO 'mlflow'@'127.0.0.1';
 
 
 class MariaDb:
-    """A MariaDB server on a port the kernel gave, with its data in a folder."""
+    """A MariaDB server on a port the kernel gave.
 
-    def __init__(self, folder: Path) -> None:
+    As a context manager it ends the server and removes the data.
+    """
+
+    def __init__(self) -> None:
+        installer = _program("mariadb-install-db")
+        self._temporary = TemporaryDirectory(prefix="mariadb-")
+        folder = Path(self._temporary.name)
         self._folder = folder
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.uri = f"mysql+pymysql://mlflow:s3cr3t@127.0.0.1:{self._port}/mlflow"
         (folder / "user.sql").write_text(_USER)
-        install = [_program("mariadb-install-db"), *self._options(), "--skip-test-db"]
+        install = [installer, *self._options(), "--skip-test-db"]
         done = subprocess.run(install, cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -68,6 +75,13 @@ class MariaDb:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait(60)
             self._process = None
+
+    def __enter__(self) -> MariaDb:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._temporary.cleanup()
 
     def _options(self) -> list[str]:
         folders = [f"--datadir={self._folder}/data", f"--tmpdir={self._folder}"]
