@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import requests
 import sqlalchemy
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 from mlflow.exceptions import MlflowException
@@ -17,6 +17,7 @@ from mlflow_grpc_server.exceptions import (
     AlreadyExistsError,
     FailedPreconditionError,
     InvalidFieldError,
+    MalformedRequestError,
     NotFoundError,
     OverloadedError,
     RequestError,
@@ -39,6 +40,7 @@ _MYSQL_VALUE_CODES = {1153, 1267, 1270, 1271, 3988}
 
 REQUEST_ERRORS: Mapping[type[RequestError], StatusCode] = {
     InvalidFieldError: StatusCode.INVALID_ARGUMENT,
+    MalformedRequestError: StatusCode.INVALID_ARGUMENT,
     NotFoundError: StatusCode.NOT_FOUND,
     AlreadyExistsError: StatusCode.ALREADY_EXISTS,
     FailedPreconditionError: StatusCode.FAILED_PRECONDITION,
@@ -199,9 +201,6 @@ def _describe(error: BaseException) -> _Error:
         return _Error(
             REQUEST_ERRORS[type(error)], error.reason, error.message, error.metadata, error.fields
         )
-    if isinstance(error, DecodeError):
-        message = "The request is not a message of the type that the method takes."
-        return _Error(StatusCode.INVALID_ARGUMENT, "UNDECODABLE_MESSAGE", message)
     if isinstance(error, MlflowException):
         return _describe_lost_store(error) or _describe_mlflow(error)
     return _Error(StatusCode.INTERNAL, "INTERNAL_ERROR", "")

@@ -230,7 +230,7 @@ def test_random_bytes_hurt_nobody_else(server: Server) -> None:
             list(call(iter([b"\xff\x00random bytes\x80" * 9]), timeout=60))
         failure = describe(raised.value)
         assert failure.code is grpc.StatusCode.INVALID_ARGUMENT
-        assert failure.reason == "UNDECODABLE_MESSAGE"
+        assert failure.reason == "MALFORMED_REQUEST"
         stream.send(1, run_id, points(0, 1))
         assert stream.acked(1) == []
     assert server.steps(run_id) == [0]
