@@ -69,7 +69,11 @@ class StreamMethods(RunServiceServicer):
                 last = streams.sequence(request, last)
                 entries, rejected = streams.entries(request)
                 await window.wait_for_room()
-                outcome = await self._ingest.submit(entries, request.ByteSize())
+                await self._ingest.wait_for_room()
+                if window.closed:
+                    # Never acknowledged, so that the caller sends it again, elsewhere.
+                    return
+                outcome = self._ingest.submit(entries, request.ByteSize())
                 window.add((request, rejected), outcome)
         except Exception as error:  # Whatever it is, the stream ends with it.
             window.close(error)
