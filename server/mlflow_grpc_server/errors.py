@@ -21,6 +21,9 @@ from mlflow_grpc_server.exceptions import (
     NotFoundError,
     OverloadedError,
     RequestError,
+    ServerStoppingError,
+    StoreUnavailableError,
+    UnimplementedError,
 )
 
 __all__ = ["ERROR_DOMAIN", "MLFLOW_CODES", "REQUEST_ERRORS", "status_for"]
@@ -42,6 +45,9 @@ REQUEST_ERRORS: Mapping[type[RequestError], StatusCode] = {
     AlreadyExistsError: StatusCode.ALREADY_EXISTS,
     FailedPreconditionError: StatusCode.FAILED_PRECONDITION,
     OverloadedError: StatusCode.RESOURCE_EXHAUSTED,
+    ServerStoppingError: StatusCode.UNAVAILABLE,
+    StoreUnavailableError: StatusCode.UNAVAILABLE,
+    UnimplementedError: StatusCode.UNIMPLEMENTED,
 }
 
 _BY_STATUS: Mapping[StatusCode, tuple[str, ...]] = {

@@ -15,6 +15,9 @@ __all__ = [
     "NotFoundError",
     "OverloadedError",
     "RequestError",
+    "ServerStoppingError",
+    "StoreUnavailableError",
+    "UnimplementedError",
 ]
 
 
@@ -82,3 +85,21 @@ class OverloadedError(RequestError):
             f"{waiting} calls are waiting for the stores already.",
             {"waiting": str(waiting)},
         )
+
+
+class StoreUnavailableError(RequestError):
+    """A store that does not answer or does not let anyone write, for now."""
+
+    def __init__(self) -> None:
+        super().__init__("STORE_UNAVAILABLE", "The store cannot be reached or is locked.")
+
+
+class ServerStoppingError(RequestError):
+    """A stream that ends because the server does; another replica can go on with it."""
+
+    def __init__(self) -> None:
+        super().__init__("SERVER_STOPPING", "The server is stopping.")
+
+
+class UnimplementedError(RequestError):
+    """Something that the server cannot do over the store it has."""

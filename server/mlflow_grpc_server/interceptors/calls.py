@@ -21,11 +21,9 @@ from google.rpc import status_pb2
 
 from mlflow_grpc_server.errors import status_for
 from mlflow_grpc_server.exceptions import MalformedRequestError
-from mlflow_grpc_server.services.context import Context
+from mlflow_grpc_server.services.context import REQUEST_ID_KEY, Context
 
-__all__ = ["REQUEST_ID_KEY", "CallInterceptor"]
-
-REQUEST_ID_KEY = "x-request-id"
+__all__ = ["CallInterceptor"]
 
 _DETAILS_KEY = "grpc-status-details-bin"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")

@@ -12,8 +12,8 @@ from mlflow_grpc_server.convert.fields import blame
 from mlflow_grpc_server.convert.pages import ListQuery
 from mlflow_grpc_server.convert.registry import VersionToRegister
 from mlflow_grpc_server.exceptions import AlreadyExistsError, NotFoundError
+from mlflow_grpc_server.tracking.refusals import already_exists, not_found
 from mlflow_grpc_server.tracking.sources import Sources
-from mlflow_grpc_server.tracking.tracking import already_exists, not_found
 
 __all__ = ["Registry"]
 

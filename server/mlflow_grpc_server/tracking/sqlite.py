@@ -11,7 +11,7 @@ from mlflow.store.db.utils import _get_managed_session_maker
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as RegistryStore
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as TrackingStore
 
-__all__ = ["PRAGMAS", "set_up_connections"]
+__all__ = ["PRAGMAS", "set_up_connections", "set_up_engine"]
 
 PRAGMAS = ("foreign_keys = ON", "busy_timeout = 20000", "case_sensitive_like = true")
 """What MLflow sets before each session. A connection keeps it."""
@@ -36,16 +36,22 @@ def set_up_connections(store: SqlStore) -> SqlStore:
     engine: sqlalchemy.Engine = store.engine
     if engine.dialect.name != "sqlite":
         return store
-    if not sqlalchemy.event.contains(engine, "connect", _set_up):
-        _start_wal(engine)
-        sqlalchemy.event.listen(engine, "connect", _set_up)
-        # Those that are open already are without it.
-        engine.dispose()
+    set_up_engine(engine)
     # MLflow's own session maker; it sends no pragmas for a database that it does not know.
     store.ManagedSessionMaker = _get_managed_session_maker(
         sqlalchemy.orm.sessionmaker(bind=engine), db_type=""
     )
     return store
+
+
+def set_up_engine(engine: sqlalchemy.Engine) -> None:
+    """Set up the connections that `engine` opens, if it is over SQLite."""
+    if engine.dialect.name != "sqlite" or sqlalchemy.event.contains(engine, "connect", _set_up):
+        return
+    _start_wal(engine)
+    sqlalchemy.event.listen(engine, "connect", _set_up)
+    # Those that are open already are without it.
+    engine.dispose()
 
 
 def _set_up(connection: sqlite3.Connection, _: object) -> None:

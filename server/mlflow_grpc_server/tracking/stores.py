@@ -21,6 +21,7 @@ from mlflow.tracking._tracking_service.client import TrackingServiceClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
+from mlflow_grpc_server.tracking.metric_store import MetricStore, open_metric_store
 from mlflow_grpc_server.tracking.sqlite import set_up_connections
 from mlflow_grpc_server.tracking.uris import (
     StoreUriError,
@@ -37,12 +38,13 @@ _PROBE_SECONDS = 5
 
 @dataclass(frozen=True)
 class Stores:
-    """An MLflow client and a probe for each store behind it.
+    """An MLflow client, what reads and writes around it, and a probe for each store.
 
     A probe returns when its store answers and raises when it does not.
     """
 
     client: MlflowClient
+    metrics: MetricStore
     probe_tracking: Callable[[], None]
     probe_registry: Callable[[], None]
     probe_artifacts: Callable[[], None]
@@ -81,12 +83,16 @@ def open_stores(
             f"cannot use {redact(tracking_uri)!r}: {without_secrets(str(error), tracking_uri)}"
         ) from error
 
+    metrics = open_metric_store(tracking_uri, client)
+
     def close() -> None:
+        metrics.close()
         for engine in engines:
             engine.dispose()
 
     return Stores(
         client=client,
+        metrics=metrics,
         probe_tracking=_probe(tracking_uri, client._tracking_client.store, "experiments"),
         probe_registry=_probe(
             registry_uri, client._get_registry_client().store, "registered_models"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+import sys
 from typing import Any
 
 from google.protobuf.message import Message
@@ -16,6 +17,7 @@ from mlflow_grpc import _convert
 from mlflow_grpc.v1 import run_service_pb2
 from mlflow_grpc.v1.resources_pb2 import Param, Tag
 from mlflow_grpc_server.convert import experiments, registry, runs
+from mlflow_grpc_server.ingest.entries import ModelMetric
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 SOME_TEXT = TEXT.filter(bool)
@@ -211,7 +213,7 @@ def test_a_registered_model_reaches_the_client_whole(ours: client.RegisteredMode
 
 
 @given(st.lists(METRICS, min_size=1, max_size=3), TAGS, TAGS)
-def test_a_batch_reaches_mlflow_whole(
+def test_a_batch_reaches_the_store_whole(
     points: list[client.Metric], params: dict[str, str], tags: dict[str, str]
 ) -> None:
     request = sent(
@@ -224,9 +226,18 @@ def test_a_batch_reaches_mlflow_whole(
     )
     batch = runs.batch(request.run_id, request.metrics, request.params, request.tags)
     assert batch.run_id == "r"
-    assert [dict(one) for one in batch.metrics] == [dict(metric(point)) for point in points]
-    assert {param.key: param.value for param in batch.params} == params
-    assert {tag.key: tag.value for tag in batch.tags} == tags
+    most = sys.float_info.max
+    assert batch.metrics == [
+        (one.key, min(max(one.value, -most), most), one.timestamp, one.step, False, "r")
+        for one in points
+    ]
+    assert batch.model_metrics == [
+        ModelMetric(place, place, one.model_id, one.dataset_name, one.dataset_digest)
+        for place, one in enumerate(points)
+        if one.model_id
+    ]
+    assert batch.params == [(place, *pair) for place, pair in enumerate(params.items())]
+    assert batch.tags == [(place, *pair) for place, pair in enumerate(tags.items())]
 
 
 @given(st.lists(DATASET_INPUTS, max_size=2), st.lists(MODEL_IDS, min_size=1, max_size=2))
