@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import string
 import sys
 from typing import Any
@@ -17,7 +18,7 @@ from mlflow_grpc import _convert
 from mlflow_grpc.v1 import run_service_pb2
 from mlflow_grpc.v1.resources_pb2 import Param, Tag
 from mlflow_grpc_server.convert import experiments, registry, runs
-from mlflow_grpc_server.ingest.entries import ModelMetric
+from mlflow_grpc_server.ingest.entries import MetricRow, ModelMetric
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 SOME_TEXT = TEXT.filter(bool)
@@ -213,7 +214,7 @@ def test_a_registered_model_reaches_the_client_whole(ours: client.RegisteredMode
 
 
 @given(st.lists(METRICS, min_size=1, max_size=3), TAGS, TAGS)
-def test_a_batch_reaches_the_store_whole(
+def test_a_batch_reaches_mlflow_whole(
     points: list[client.Metric], params: dict[str, str], tags: dict[str, str]
 ) -> None:
     request = sent(
@@ -226,18 +227,21 @@ def test_a_batch_reaches_the_store_whole(
     )
     batch = runs.batch(request.run_id, request.metrics, request.params, request.tags)
     assert batch.run_id == "r"
-    most = sys.float_info.max
-    assert batch.metrics == [
-        (one.key, min(max(one.value, -most), most), one.timestamp, one.step, False, "r")
-        for one in points
-    ]
+    assert batch.metrics == [stored_row(point) for point in points]
     assert batch.model_metrics == [
-        ModelMetric(place, place, one.model_id, one.dataset_name, one.dataset_digest)
-        for place, one in enumerate(points)
-        if one.model_id
+        ModelMetric(place, place, point.model_id, point.dataset_name, point.dataset_digest)
+        for place, point in enumerate(points)
+        if point.model_id
     ]
-    assert batch.params == [(place, *pair) for place, pair in enumerate(params.items())]
-    assert batch.tags == [(place, *pair) for place, pair in enumerate(tags.items())]
+    assert batch.params == [(index, *param) for index, param in enumerate(params.items())]
+    assert batch.tags == [(index, *tag) for index, tag in enumerate(tags.items())]
+
+
+def stored_row(point: client.Metric) -> MetricRow:
+    """The row that MLflow stores for a point: NaN as 0 with a mark, infinities as the limits."""
+    most = sys.float_info.max
+    value = 0.0 if math.isnan(point.value) else max(-most, min(most, point.value))
+    return (point.key, value, point.timestamp or 0, point.step, math.isnan(point.value), "r")
 
 
 @given(st.lists(DATASET_INPUTS, max_size=2), st.lists(MODEL_IDS, min_size=1, max_size=2))
