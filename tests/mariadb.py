@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.programs import find_program
 from tests.servers import free_port
@@ -20,20 +21,28 @@ GRANT ALL ON mlflow.* TO 'mlflow'@'127.0.0.1';
 
 
 class MariaDb:
-    """A MariaDB server on a port the kernel gave, with its data in a folder."""
+    """A MariaDB server on a port the kernel gave.
 
-    def __init__(self, folder: Path) -> None:
+    As a context manager it ends the server and removes the data.
+    """
+
+    def __init__(self) -> None:
+        installer = _program("mariadb-install-db")
+        self._temporary = TemporaryDirectory(prefix="mariadb-")
+        folder = Path(self._temporary.name)
         self._folder = folder
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.uri = f"mysql+pymysql://mlflow:s3cr3t@127.0.0.1:{self._port}/mlflow"
         (folder / "user.sql").write_text(_USER)
-        install = [_program("mariadb-install-db"), *self._options(), "--skip-test-db"]
+        install = [installer, *self._options(), "--skip-test-db"]
         done = subprocess.run(install, cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def start(self) -> None:
         """Start the server and return when it takes connections."""
+        import pymysql  # Here: the client's own tests, which share a conftest, go without it.
+
         options = (
             *(f"--port={self._port}", "--bind-address=127.0.0.1"),
             *(f"--socket={self._folder}/socket", f"--pid-file={self._folder}/pid"),
@@ -46,11 +55,18 @@ class MariaDb:
                 stdout=log,
                 stderr=log,
             )
-        ask = [_program("mariadb-admin"), "--no-defaults", "--host=127.0.0.1"]
-        ask += [f"--port={self._port}", "--user=mlflow", "--password=s3cr3t", "ping"]
         while self._process.poll() is None:
-            if subprocess.run(ask, capture_output=True, check=False).returncode == 0:
-                return
+            try:
+                pymysql.connect(
+                    host="127.0.0.1",
+                    port=self._port,
+                    user="mlflow",
+                    password="s3cr3t",
+                    database="mlflow",
+                ).close()
+            except pymysql.err.OperationalError:
+                continue
+            return
         raise AssertionError((self._folder / "log").read_text()[-2000:])
 
     def stop(self) -> None:
@@ -59,6 +75,13 @@ class MariaDb:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait(60)
             self._process = None
+
+    def __enter__(self) -> MariaDb:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._temporary.cleanup()
 
     def _options(self) -> list[str]:
         folders = [f"--datadir={self._folder}/data", f"--tmpdir={self._folder}"]

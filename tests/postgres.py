@@ -6,9 +6,8 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
-import weakref
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.programs import find_program
 from tests.servers import free_port
@@ -17,29 +16,32 @@ __all__ = ["PostgresCluster"]
 
 
 class PostgresCluster:
-    """A PostgreSQL cluster on a port the kernel gave, run by an ordinary user."""
+    """A PostgreSQL cluster on a port the kernel gave, run by an ordinary user.
 
-    def __init__(self, folder: Path) -> None:
-        self._log = folder / "log"
-        # Not in `folder`: each start of pytest takes its folders away from all other users.
-        home = Path(tempfile.mkdtemp(prefix="postgres-"))
-        weakref.finalize(self, shutil.rmtree, home, ignore_errors=True)
-        self._home = home
-        self._data = home / "data"
+    As a context manager it ends the server and removes the data.
+    """
+
+    def __init__(self) -> None:
+        initdb = _postgres_program("initdb")
+        # Not below pytest's folder, which is closed to all but the user who runs the tests.
+        self._temporary = TemporaryDirectory(prefix="postgres-")
+        folder = Path(self._temporary.name)
+        self._folder = folder
+        self._data = folder / "data"
         self._port = free_port()
         self._user = "postgres" if os.geteuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
         self.uri = f"postgresql+psycopg2://postgres:s3cr3t@127.0.0.1:{self._port}/postgres"
-        password = home / "password"
+        password = folder / "password"
         password.write_text("s3cr3t")
         if self._user:
-            for place in (home, password):
+            for place in (folder, password):
                 shutil.chown(place, self._user)
         options = ("-U", "postgres", "-A", "scram-sha-256", "--no-sync", f"--pwfile={password}")
         subprocess.run(
-            [_postgres_program("initdb"), "-D", str(self._data), *options],
+            [initdb, "-D", str(self._data), *options],
             user=self._user,
-            cwd=home,
+            cwd=folder,
             stdout=subprocess.DEVNULL,
             check=True,
         )
@@ -47,18 +49,18 @@ class PostgresCluster:
     def start(self) -> None:
         """Start the server and return when it takes connections."""
         options = ("-p", str(self._port), "-h", "127.0.0.1", "-k", str(self._data))
-        with self._log.open("ab") as log:
+        with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [_postgres_program("postgres"), "-D", str(self._data), *options],
                 user=self._user,
-                cwd=self._home,
+                cwd=self._folder,
                 stderr=log,
             )
         ask = [_postgres_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self._port)]
         while self._process.poll() is None:
             if subprocess.run(ask, check=False).returncode == 0:
                 return
-        raise AssertionError(self._log.read_text()[-2000:])
+        raise AssertionError((self._folder / "log").read_text()[-2000:])
 
     def stop(self) -> None:
         """Stop the server at once; whoever is connected is cut off."""
@@ -66,6 +68,13 @@ class PostgresCluster:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(60)
             self._process = None
+
+    def __enter__(self) -> PostgresCluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._temporary.cleanup()
 
 
 def _postgres_program(name: str) -> str:

@@ -17,6 +17,7 @@ from mlflow_grpc_server.exceptions import (
     AlreadyExistsError,
     FailedPreconditionError,
     InvalidFieldError,
+    MalformedRequestError,
     NotFoundError,
     OverloadedError,
     RequestError,
@@ -39,6 +40,7 @@ _MYSQL_VALUE_CODES = {1153, 1267, 1270, 1271, 3988}
 
 REQUEST_ERRORS: Mapping[type[RequestError], StatusCode] = {
     InvalidFieldError: StatusCode.INVALID_ARGUMENT,
+    MalformedRequestError: StatusCode.INVALID_ARGUMENT,
     NotFoundError: StatusCode.NOT_FOUND,
     AlreadyExistsError: StatusCode.ALREADY_EXISTS,
     FailedPreconditionError: StatusCode.FAILED_PRECONDITION,

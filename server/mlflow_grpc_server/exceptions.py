@@ -11,6 +11,7 @@ __all__ = [
     "AlreadyExistsError",
     "FailedPreconditionError",
     "InvalidFieldError",
+    "MalformedRequestError",
     "NotFoundError",
     "OverloadedError",
     "RequestError",
@@ -46,6 +47,13 @@ class InvalidFieldError(RequestError):
 
     def __init__(self, field: str, fault: str) -> None:
         super().__init__("INVALID_FIELD", f"{field}: {fault}", {"field": field}, [field])
+
+
+class MalformedRequestError(RequestError):
+    """Bytes that are not a message of the kind that the method takes."""
+
+    def __init__(self) -> None:
+        super().__init__("MALFORMED_REQUEST", "The request is not a message that the method takes.")
 
 
 class NotFoundError(RequestError):

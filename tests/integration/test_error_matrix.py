@@ -12,6 +12,7 @@ import grpc
 import pytest
 import sqlalchemy
 from google.api import field_behavior_pb2
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from tests.conftest import Served
@@ -470,6 +471,14 @@ OWN_ROWS: list[Row] = [
     ),
     ("RegisterModel", lambda w: {"name": "n", "source": "s3://b/" + "x" * 500}, INVALID, "source"),
     ("ListModelVersions", lambda w: {"filter": "version_number > 'x'"}, INVALID, "filter"),
+    *[
+        (rpc, lambda w, m=more, c=column: {**m, "filter": f"{c} > {'9' * 20}"}, INVALID, "filter")
+        for rpc, more, column in (
+            ("ListExperiments", {}, "creation_time"),
+            ("SearchRuns", {"experimentIds": ["0"]}, "attributes.start_time"),
+            ("ListModelVersions", {}, "version_number"),
+        )
+    ],
     ("TransitionModelVersionStage", lambda w: {"name": w.model, "version": "1"}, INVALID, "stage"),
     (
         "TransitionModelVersionStage",
@@ -615,6 +624,19 @@ def test_an_empty_request_names_a_required_field(rpcs: Rpcs, method: Any) -> Non
     failure = describe(caught.value)
     assert failure.code is INVALID
     assert set(failure.fields) <= required
+    check_is_described(failure)
+
+
+@pytest.mark.parametrize("method", list(methods()), ids=lambda method: str(method.name))
+def test_bytes_that_are_no_request_are_bad_input(served: Served, method: MethodDescriptor) -> None:
+    path = f"/{method.containing_service.full_name}/{method.name}"
+    with grpc.insecure_channel(served.address) as channel:
+        # On the wire, one message of a stream is what a request alone is.
+        call = channel.stream_stream(path)(iter([b"\xff\xff\xff\xff"]), timeout=30)
+        with pytest.raises(grpc.RpcError) as caught:
+            list(call)
+    failure = describe(caught.value)
+    assert (failure.code, failure.reason) == (INVALID, "MALFORMED_REQUEST"), failure.message
     check_is_described(failure)
 
 

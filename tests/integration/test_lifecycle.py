@@ -247,14 +247,12 @@ def test_a_wrong_password_is_said_and_not_shown(tmp_path: Path, postgres: str) -
 
 @pytest.mark.parametrize("database", [PostgresCluster, MariaDb])
 def test_a_database_serves_and_its_loss_is_unavailable(
-    tmp_path_factory: pytest.TempPathFactory, database: type[PostgresCluster] | type[MariaDb]
+    tmp_path: Path, database: type[PostgresCluster] | type[MariaDb]
 ) -> None:
-    cluster = database(tmp_path_factory.mktemp("lost"))
-    folder = tmp_path_factory.mktemp("server")
-    cluster.start()
-    try:
+    with database() as cluster:
+        cluster.start()
         with (
-            ServerProcess(folder, "--backend-store-uri", cluster.uri) as server,
+            ServerProcess(tmp_path, "--backend-store-uri", cluster.uri) as server,
             grpc.insecure_channel(server.address) as channel,
         ):
             rpcs = Rpcs(channel)
@@ -268,8 +266,6 @@ def test_a_database_serves_and_its_loss_is_unavailable(
             wait_for_health(channel, "", SERVING)
             assert rpcs("GetRun", runId=run_id).run.info.run_id == run_id
             assert "s3cr3t" not in rpcs("GetServerInfo").backend_store_uri
-    finally:
-        cluster.stop()
     assert "s3cr3t" not in server.log.read_text()
 
 

@@ -89,13 +89,17 @@ class Ingest:
         for rejected in outcome.rejected:
             raise rejected.error
 
-    async def submit(self, entries: Entries, size: int) -> asyncio.Future[Outcome]:
-        """Take entries of a stream, once there is room for them; the future tells the rest.
+    async def wait_for_room(self) -> None:
+        """Return when more entries of a stream may be submitted."""
+        if self._waiting_bytes > _MOST_WAITING_BYTES:
+            async with self._room:
+                await self._room.wait_for(lambda: self._waiting_bytes <= _MOST_WAITING_BYTES)
+
+    def submit(self, entries: Entries, size: int) -> asyncio.Future[Outcome]:
+        """Take entries of a stream that came in `size` bytes; the future tells the rest.
 
         It raises StoreUnavailableError if the store stays away for longer than they may wait.
         """
-        async with self._room:
-            await self._room.wait_for(lambda: self._waiting_bytes <= _MOST_WAITING_BYTES)
         return self._submit(entries, size, patient=True)
 
     async def close(self) -> None:
@@ -106,6 +110,9 @@ class Ingest:
 
     def _submit(self, entries: Entries, size: int, *, patient: bool) -> asyncio.Future[Outcome]:
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        if not entries.size:
+            future.set_result(Outcome())
+            return future
         waiting = _Waiting(entries, size + entries.size * _BYTES_PER_ENTRY, patient, future)
         self._waiting_bytes += waiting.bytes
         lane = self._lanes.get(entries.run_id)

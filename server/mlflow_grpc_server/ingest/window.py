@@ -24,7 +24,7 @@ class Window(Generic[M]):
         self._messages: deque[tuple[M, asyncio.Future[Outcome]]] = deque()
         self._room = asyncio.Semaphore(most)
         self._changed = asyncio.Event()
-        self._closed = False
+        self.closed = False
         self._error: Exception | None = None
 
     async def wait_for_room(self) -> None:
@@ -32,15 +32,14 @@ class Window(Generic[M]):
         await self._room.acquire()
 
     def add(self, message: M, outcome: asyncio.Future[Outcome]) -> None:
-        """Add a message. Once the window is closed, it is let go of and never acknowledged."""
-        if not self._closed:
-            self._messages.append((message, outcome))
-            self._changed.set()
+        """Add a message, to a window that is not closed."""
+        self._messages.append((message, outcome))
+        self._changed.set()
 
     def close(self, error: Exception | None = None) -> None:
         """Take no more messages. After those it has, the stream ends, with `error` if given."""
-        if not self._closed:
-            self._closed = True
+        if not self.closed:
+            self.closed = True
             self._error = error
             self._changed.set()
 
@@ -50,7 +49,7 @@ class Window(Generic[M]):
         Raises what kept it from being stored, or what the window was closed with.
         """
         while not self._messages:
-            if self._closed:
+            if self.closed:
                 if self._error is not None:
                     raise self._error
                 return None

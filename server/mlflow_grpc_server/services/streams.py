@@ -13,7 +13,7 @@ from mlflow_grpc.v1.run_service_pb2_grpc import RunServiceServicer
 from mlflow_grpc_server.convert import streams
 from mlflow_grpc_server.convert.status import MAX_REQUEST_BYTES
 from mlflow_grpc_server.errors import status_for
-from mlflow_grpc_server.exceptions import InvalidFieldError, RequestError, ServerStoppingError
+from mlflow_grpc_server.exceptions import RequestError, ServerStoppingError
 from mlflow_grpc_server.ingest.entries import Rejected
 from mlflow_grpc_server.ingest.pipeline import Ingest
 from mlflow_grpc_server.ingest.window import Window
@@ -69,9 +69,13 @@ class StreamMethods(RunServiceServicer):
                 last = streams.sequence(request, last)
                 entries, rejected = streams.entries(request)
                 await window.wait_for_room()
-                outcome = await self._ingest.submit(entries, request.ByteSize())
+                await self._ingest.wait_for_room()
+                if window.closed:
+                    # Never acknowledged, so that the caller sends it again, elsewhere.
+                    return
+                outcome = self._ingest.submit(entries, request.ByteSize())
                 window.add((request, rejected), outcome)
-        except InvalidFieldError as error:
+        except Exception as error:  # Whatever it is, the stream ends with it.
             window.close(error)
         window.close()
 

@@ -104,7 +104,8 @@ class CommitLog:
                 raise InvalidFieldError("cursor", "is not a cursor of this server") from error
         points: list[Any] = [row[: len(_COLUMNS)] for row in rows]
         if len(rows) < limit:
-            return Committed(points, Cursor(since=until), more=False, ended=ended)
+            # Behind a mark of an earlier read there may be more.
+            return Committed(points, Cursor(until), more=cursor.until is not None, ended=ended)
         position = self._marks.position(rows[-1], span)
         return Committed(points, Cursor(cursor.since, until, position), more=True, ended=ended)
 

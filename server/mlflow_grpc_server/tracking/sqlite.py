@@ -29,8 +29,8 @@ _logger = logging.getLogger(__name__)
 def set_up_connections(store: SqlStore) -> SqlStore:
     """Return `store`, whose connections are set up once each if it is over SQLite.
 
-    MLflow sends its three pragmas through SQLAlchemy before each session, which is a sixth of the
-    time of GetRun. The file moves to WAL mode, where readers and the writer do not wait for each
+    MLflow sends its three pragmas through SQLAlchemy before each session, which takes 0.4 ms. The
+    file moves to WAL mode, where readers and the writer do not wait for each
     other and a commit syncs one file once.
     """
     engine: sqlalchemy.Engine = store.engine

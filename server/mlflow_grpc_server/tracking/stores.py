@@ -22,6 +22,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
 from mlflow_grpc_server.tracking.metric_store import MetricStore, open_metric_store
+from mlflow_grpc_server.tracking.sql_store import SqlStore
 from mlflow_grpc_server.tracking.sqlite import set_up_connections
 from mlflow_grpc_server.tracking.uris import (
     StoreUriError,
@@ -134,7 +135,7 @@ def _open_client(
 def _open_sql_store(tracking_uri: str, artifact_root: str) -> SqlAlchemyStore:
     # Under MLflow's own lock, so that replicas that start together create the tables once.
     _safe_initialize_tables(SqlAlchemyStore._get_or_create_engine(tracking_uri))
-    return set_up_connections(SqlAlchemyStore(tracking_uri, artifact_root))
+    return set_up_connections(SqlStore(tracking_uri, artifact_root))
 
 
 def _probe(uri: str, store: object, table: str) -> Callable[[], None]:
