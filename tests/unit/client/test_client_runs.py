@@ -228,8 +228,8 @@ async def test_an_experiment_is_given_once(server: FakeServer, driver: Driver) -
 async def test_a_run_logs_what_the_client_logs(server: FakeServer, driver: Driver) -> None:
     run = await driver.call("start_run")
     for name, arguments, rpc in [
-        ("log_metric", ("loss", 0.5), "LogMetrics"),
-        ("log_metrics", ({"loss": 0.5}, 3), "LogMetrics"),
+        ("log_metric", ("loss", 0.5), "StreamMetrics"),
+        ("log_metrics", ({"loss": 0.5}, 3), "StreamMetrics"),
         ("log_param", ("lr", 0.1), "LogParams"),
         ("log_params", ({"lr": 0.1},), "LogParams"),
         ("set_tag", ("team", "a"), "SetTags"),
@@ -238,4 +238,5 @@ async def test_a_run_logs_what_the_client_logs(server: FakeServer, driver: Drive
     ]:
         server.calls.clear()
         assert await driver.call(name, *arguments, on=run) is None
+        await driver.call("flush", on=run)
         assert [(call.method, call.request.run_id) for call in server.calls] == [(rpc, "r")]

@@ -99,8 +99,7 @@ class AsyncCaller:
             raise RuntimeError("the client is closed")
         stub = self._stubs.get(method.path)
         if stub is None:
-            make = self._channel.unary_stream if method.streams else self._channel.unary_unary
-            stub = make(
+            stub = getattr(self._channel, method.kind)(
                 method.path,
                 request_serializer=_serialize,
                 response_deserializer=method.decode,

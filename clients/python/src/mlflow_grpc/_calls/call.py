@@ -24,8 +24,8 @@ class Method:
     path: str
     """`/package.Service/Method`."""
     decode: Callable[[bytes], Message]
-    streams: bool = False
-    """Whether it answers with a stream."""
+    kind: str = "unary_unary"
+    """The method of a channel that makes such calls."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ def watch_run(
         )
 
     service = pb.DESCRIPTOR.services_by_name["RunService"].full_name
-    method = Method(f"/{service}/WatchRun", pb.WatchRunResponse.FromString, streams=True)
+    method = Method(f"/{service}/WatchRun", pb.WatchRunResponse.FromString, kind="unary_stream")
     return Watch(method, request, _event, cursor or "")
 
 

@@ -110,6 +110,8 @@ class Buffer:
         self._counts = Counts()
         self._lanes: dict[Lane, None] = {}
         self._flushes: list[Flush] = []
+        self._settled: list[Flush] = []
+        """Flushes that have nothing to wait for any more, and are not told yet."""
         self._room: list[Future[None]] = []
 
     def offer(self, lane: Lane, points: Sequence[NewPoint]) -> int:
@@ -148,6 +150,7 @@ class Buffer:
             self.queued += count
             if self.queued > self.most:
                 self._drop_oldest(self.queued - self.most)
+                self.tell()
             if self.queued >= self.wake_at:
                 self.wake_at = NEVER
                 self.changed.notify_all()
@@ -216,24 +219,26 @@ class Buffer:
     def fail(self, error: MlflowGrpcError) -> None:
         """Gives up every point, and those to come."""
         self.failure = error
-        for lane in tuple(self._lanes):
+        for lane in self._lanes:
             self._counts.dropped += lane.give_up()
-        self._lanes.clear()
         self.ready.clear()
         self.unacked.clear()
         self.queued = self.in_flight = 0
         self._let_in()
-        for flush in self._flushes:
-            flush.finish(error)
-        self._flushes.clear()
+        self._settle_flushes()
+
+    def tell(self) -> None:
+        """Lets those go whose flushes are settled: after the callbacks for their points."""
+        for flush in self._settled:
+            flush.finish(self.failure or self.last_error)
+        self._settled.clear()
 
     def close(self) -> None:
         """Lets go of everyone who waits."""
         self.sealed = self.closed = True
         self._let_in()
-        for flush in self._flushes:
-            flush.finish(self.failure or self.last_error)
-        self._flushes.clear()
+        self._settle_flushes()
+        self.tell()
         self.changed.notify_all()
 
     def flush(self, lanes: Sequence[Lane] | None) -> Flush:
@@ -251,6 +256,7 @@ class Buffer:
         if flush in self._flushes:
             self._flushes.remove(flush)
             flush.finish(self.failure or self.last_error, seconds)
+        # Else it was settled at the last moment, and is about to be told.
 
     @property
     def wants_flush(self) -> bool:
@@ -303,7 +309,11 @@ class Buffer:
                 del flush.targets[lane]
                 if not flush.targets:
                     self._flushes.remove(flush)
-                    flush.finish(self.last_error)
+                    self._settled.append(flush)
+
+    def _settle_flushes(self) -> None:
+        self._settled += self._flushes
+        self._flushes.clear()
 
     def _let_in(self) -> None:
         for future in self._room:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import grpc
 
 from mlflow_grpc import _convert as convert
 from mlflow_grpc._entities import Metric
-from mlflow_grpc._errors import MlflowGrpcError, ResourceExhaustedError
+from mlflow_grpc._errors import InternalError, MlflowGrpcError, ResourceExhaustedError
 from mlflow_grpc._stream.buffer import NEVER, Buffer, Message
 from mlflow_grpc._stream.config import StreamConfig
 from mlflow_grpc._stream.entities import UnstoredMetrics
@@ -161,26 +161,39 @@ class Connection:
                 self._burst -= 1
                 self._quiet_until = time.monotonic() + self._config.linger
             done = 0
-            for data, count in pack(lane.run_id, points, sequences.last + 1, max_bytes):
-                # A message that is too large is skipped, and so is its number.
-                sequences.last += 1
-                if data is None:
-                    self._refuse(lane, points[done], max_bytes)
-                else:
-                    with buffer.lock:
-                        buffer.add(Message(sequences.last, lane, data, count))
-                done += count
+            try:
+                for data, count in pack(lane.run_id, points, sequences.last + 1, max_bytes):
+                    # A message that is too large is skipped, and so is its number.
+                    sequences.last += 1
+                    if data is None:
+                        self._refuse(lane, points[done : done + 1], _too_large(max_bytes))
+                    else:
+                        with buffer.lock:
+                            buffer.add(Message(sequences.last, lane, data, count))
+                    done += count
+            except Exception as error:
+                # What was logged was checked, so this is a defect; it must not stop the rest.
+                self._refuse(lane, points[done:], _unpackable(error))
 
-    def _refuse(self, lane: Lane, point: Point, max_bytes: int) -> None:
-        error = ResourceExhaustedError(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            f"the point is larger than a message may be, {max_bytes:,} bytes",
-            reason="MESSAGE_TOO_LARGE",
-        )
-        unstored = UnstoredMetrics(lane.run_id, (metric_of(point),), error)
+    def _refuse(self, lane: Lane, points: Sequence[Point], error: MlflowGrpcError) -> None:
+        unstored = UnstoredMetrics(lane.run_id, tuple(map(metric_of, points)), error)
         with self._buffer.lock:
             self._buffer.reject_unsent(lane, unstored)
         self._on_unstored(unstored)
+        with self._buffer.lock:
+            self._buffer.tell()
+
+
+def _too_large(max_bytes: int) -> MlflowGrpcError:
+    return ResourceExhaustedError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        f"the point is larger than a message may be, {max_bytes:,} bytes",
+        reason="MESSAGE_TOO_LARGE",
+    )
+
+
+def _unpackable(error: Exception) -> MlflowGrpcError:
+    return InternalError(grpc.StatusCode.INTERNAL, f"the client could not pack it: {error!r}")
 
 
 def metric_of(point: Point) -> Metric:

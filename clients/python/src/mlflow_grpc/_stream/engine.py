@@ -230,6 +230,8 @@ class Engine:
                 connection.acked(messages)
             for lane, points in stored.items():
                 self._tell(self._config.on_stored, StoredMetrics(lane.run_id, points))
+            with self._buffer.lock:
+                self._buffer.tell()
 
     def _take_rejection(self, rejection: pb.StreamRejection) -> None:
         told = []
@@ -273,6 +275,8 @@ class Engine:
             self._buffer.fail(error)
         _log.error("the stream of metrics failed for good, %d points are lost: %s", lost, error)
         self._tell(self._config.on_failed, error)
+        with self._buffer.lock:
+            self._buffer.tell()
 
     def _tell_unstored(self, unstored: UnstoredMetrics) -> None:
         self._tell(self._config.on_rejected, unstored)

@@ -99,8 +99,7 @@ class Caller:
         stub = self._stubs.get(method.path)
         if stub is None:
             # Two threads may both come here for one method; either's stub will do.
-            make = self._channel.unary_stream if method.streams else self._channel.unary_unary
-            stub = make(
+            stub = getattr(self._channel, method.kind)(
                 method.path,
                 request_serializer=_serialize,
                 response_deserializer=method.decode,
