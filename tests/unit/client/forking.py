@@ -136,11 +136,10 @@ def asyncio_used(address: str) -> None:
         async with AsyncClient(address) as client, client.start_run(run_name="parent") as run:
             for number in range(100):
                 await run.log_metric("parent", number)
-            in_child(work, by_exit=False)
+            in_child(work)
             await run.flush()
 
     asyncio.run(parent())
-    in_child(work)
 
 
 def unsupported(address: str) -> None:
