@@ -66,6 +66,8 @@ def channel_options(config: ClientConfig) -> list[tuple[str, int | str]]:
         # An idle trainer must notice a dead connection before it next has something to say.
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
+        # By itself gRPC would leave a server alone for up to two minutes after it was away.
+        ("grpc.max_reconnect_backoff_ms", 5000),
         # gRPC shares connections between channels of equal arguments: never with the channels
         # that a forked child has inherited.
         ("mlflow_grpc.process", os.getpid()),
