@@ -87,6 +87,9 @@ def kill_the_server(tmp_path: Path, kills: int, trainers: int, points: int) -> N
     with ExitStack() as stack:
         server = stack.enter_context(serve(tmp_path / "server", port))
         run_ids = start_runs(server.address, trainers)
+        watched: list[int] = []
+        watcher = threading.Thread(target=watch, args=(server.address, run_ids[0], watched))
+        watcher.start()
         running = [
             stack.enter_context(train(server.address, run_id, points, points)) for run_id in run_ids
         ]
