@@ -46,6 +46,8 @@ KEY_OUTPUT = {
 
 PYTHON_OUTPUT = {
     "python-tour": "FINISHED {'layers': '2', 'lr': '0.01'} {'loss': 0.3333333333333333}\nStaging\n",
+    "streaming-tour": "1000 points are stored\n1 True\n",
+    "watching-tour": "RunSnapshot FINISHED\n[('loss', 1, 0.5)]\nRunEnd FINISHED\n",
     "asyncio-tour": "FINISHED {'accuracy': 0.8, 'loss': 0.5}\n",
     "NotFoundError": "RUN_NOT_FOUND none ",
     "paging-tour": "[0.0, 1.0, 2.0]\n",

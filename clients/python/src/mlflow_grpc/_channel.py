@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
@@ -65,6 +66,11 @@ def channel_options(config: ClientConfig) -> list[tuple[str, int | str]]:
         # An idle trainer must notice a dead connection before it next has something to say.
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
+        # By itself gRPC would leave a server alone for up to two minutes after it was away.
+        ("grpc.max_reconnect_backoff_ms", 5000),
+        # gRPC shares connections between channels of equal arguments: never with the channels
+        # that a forked child has inherited.
+        ("mlflow_grpc.process", os.getpid()),
         ("grpc.enable_retries", int(config.retry_attempts > 1)),
         ("grpc.service_config", service_config(config.retry_attempts)),
     ]

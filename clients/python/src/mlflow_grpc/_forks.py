@@ -25,8 +25,8 @@ _OFF = ("0", "false", "no", "off")
 class Suspendable(Protocol):
     """A stream that can be cut for a moment."""
 
-    def suspend(self) -> None:
-        """Returns when no thread of it is inside gRPC."""
+    def suspend(self) -> bool:
+        """Cuts it, and returns whether no thread of it is inside gRPC any more."""
 
     def resume(self) -> None:
         """Goes on."""
@@ -41,6 +41,8 @@ class Forks:
         self._suspended: list[Suspendable] = []
         self._channels: WeakSet[Any] = WeakSet()
         self._calls = 0
+        self._is_quiet = True
+        self._was_used = False
         self._uses_asyncio = False
         self._refusal = ""
 
@@ -53,6 +55,7 @@ class Forks:
         """Notes a channel."""
         with self._lock:
             self._channels.add(channel)
+            self._was_used = True
             self._uses_asyncio = self._uses_asyncio or is_asyncio
 
     def add_stream(self, stream: Suspendable) -> None:
@@ -75,8 +78,8 @@ class Forks:
         """Before a fork, in the parent."""
         self._lock.acquire()
         self._suspended = list(self._streams)
-        for stream in self._suspended:
-            stream.suspend()
+        suspended = [stream.suspend() for stream in self._suspended]
+        self._is_quiet = all(suspended)
 
     def in_parent(self) -> None:
         """After a fork, in the parent."""
@@ -90,8 +93,8 @@ class Forks:
         for channel in self._channels:
             # Freeing it would wait for threads that the child does not have.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(channel))
-        if self._channels or self._uses_asyncio:
-            self._refusal = self._refusal or self._why_broken()
+        if self._was_used and not self._refusal:
+            self._refusal = self._why_broken()
         self._streams.clear()
         self._suspended.clear()
         self._channels.clear()
@@ -101,7 +104,7 @@ class Forks:
     def _why_broken(self) -> str:
         if self._uses_asyncio:
             why = "its parent had used AsyncClient, and gRPC for asyncio does not survive a fork"
-        elif self._calls:
+        elif self._calls or not self._is_quiet:
             why = "its parent was in the middle of a call when it forked"
         elif os.environ.get("GRPC_ENABLE_FORK_SUPPORT", "").lower() in _OFF:
             why = "its parent had used gRPC, and GRPC_ENABLE_FORK_SUPPORT turns its support off"

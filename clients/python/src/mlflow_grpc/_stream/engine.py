@@ -63,6 +63,8 @@ class Engine:
         self._sequences = Sequences()
         self._connection: Connection | None = None
         self._thread: threading.Thread | None = None
+        self._in_grpc = False
+        """Whether a thread of the stream may be inside gRPC."""
         self._suspended = False
         self._closing = False
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
@@ -117,14 +119,15 @@ class Engine:
         atexit.unregister(self._at_exit)
         return self._ended
 
-    def suspend(self) -> None:
-        """Ends the stream for now, and returns when no thread of it is inside gRPC."""
+    def suspend(self) -> bool:
+        """Ends the stream for now; returns whether no thread of it is inside gRPC any more."""
         with self._buffer.lock:
             self._suspended = True
-            if self._connection is None or threading.current_thread() is self._thread:
-                return
-            self._connection.cancel()
-            self._buffer.changed.wait_for(lambda: self._connection is None, GOODBYE_SECONDS)
+            if threading.current_thread() is self._thread:
+                return False
+            if self._connection is not None:
+                self._connection.cancel()
+            return self._buffer.changed.wait_for(lambda: not self._in_grpc, GOODBYE_SECONDS)
 
     def resume(self) -> None:
         """Goes on after `suspend`."""
@@ -183,7 +186,8 @@ class Engine:
             while self._suspended or not (buffer.outstanding or self._closing):
                 buffer.changed.wait()
                 buffer.wake_at = 1
-            return not self._closing
+            self._in_grpc = not self._closing
+            return self._in_grpc
 
     def _stream(self) -> tuple[Connection, MlflowGrpcError]:
         """Streams until the stream ends, and returns why it did."""
@@ -195,6 +199,8 @@ class Engine:
                 response_deserializer=pb.StreamMetricsResponse.FromString,
             )
             call = stub(connection.messages(), metadata=self._metadata)
+            receiver: concurrent.futures.Future[threading.Thread] = concurrent.futures.Future()
+            heard = call.add_callback(lambda: receiver.set_result(threading.current_thread()))
             connection.cancel = call.cancel
             with self._buffer.lock:
                 self._connection = connection
@@ -211,8 +217,12 @@ class Engine:
             finally:
                 with self._buffer.lock:
                     connection.end()
+        if heard:
+            # gRPC's own threads for the call may still be inside it, and no fork must find them.
+            receiver.result(GOODBYE_SECONDS).join(GOODBYE_SECONDS)
         with self._buffer.lock:
             self._connection = None
+            self._in_grpc = False
             self._buffer.changed.notify_all()
         return connection, error
 
