@@ -25,6 +25,8 @@ from mlflow_grpc.v1 import (
 from mlflow_grpc_server.artifacts.store import Artifacts, Places
 from mlflow_grpc_server.convert.status import MAX_REQUEST_BYTES, info_to_proto
 from mlflow_grpc_server.health import Component, Monitor
+from mlflow_grpc_server.ingest.pipeline import Ingest
+from mlflow_grpc_server.ingest.signals import CommitSignals
 from mlflow_grpc_server.interceptors.calls import CallInterceptor
 from mlflow_grpc_server.services.experiments import ExperimentServicer
 from mlflow_grpc_server.services.registry import ModelRegistryServicer
@@ -36,6 +38,7 @@ from mlflow_grpc_server.tracking.registry import Registry
 from mlflow_grpc_server.tracking.stores import Stores, open_stores
 from mlflow_grpc_server.tracking.tracking import Tracking
 from mlflow_grpc_server.tracking.uris import is_http
+from mlflow_grpc_server.tracking.watch import Watcher
 
 __all__ = ["App", "PortError"]
 
@@ -45,6 +48,9 @@ _CLOSING_SECONDS = 1.0
 _SWEEP_SECONDS = 0.5
 
 _logger = logging.getLogger(__name__)
+# Apart from the threads of calls, so that any number of watchers cannot keep those busy.
+_WATCH_THREADS = 2
+_MOST_WATCHES = 10_000
 
 _STORE_OF_SERVICE: dict[str, Component | None] = {
     "": Component.TRACKING_STORE,
@@ -91,6 +97,13 @@ class App:
         self._pool = BlockingPool(settings.store_threads, settings.store_queue)
         self._files = BlockingPool(_FILE_THREADS, settings.store_queue)
         self._artifacts = Artifacts(stores.client, _places(settings))
+        self._watch_pool = BlockingPool(_WATCH_THREADS, _MOST_WATCHES)
+        self._signals = CommitSignals()
+        metrics = stores.metrics
+        self._ingest = Ingest(
+            metrics.writer, metrics.writers, settings.store_retry, self._signals.committed
+        )
+        self._stopping = asyncio.Event()
         self._health = health.aio.HealthServicer()
         self._monitor = Monitor(
             {
@@ -135,6 +148,8 @@ class App:
     async def drain(self) -> None:
         """Report NOT_SERVING, take no more calls, and let those in flight end in time."""
         await self._monitor.drain()
+        self._stopping.set()
+        self._runs.stop_streams()
         stopping = asyncio.create_task(self._server.stop(self._settings.grace_period))
         idle = asyncio.create_task(self._calls.idle.wait())
         await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
@@ -150,19 +165,32 @@ class App:
                 with suppress(asyncio.CancelledError):
                     await task
         await self._files.close()
+        await self._ingest.close()
         await self._pool.close()
+        await self._watch_pool.close()
         self._monitor.close()
         await asyncio.to_thread(self._stores.close)
 
     def _add_services(self) -> list[str]:
         tracking = Tracking(self._stores.client)
+        metrics = self._stores.metrics
+        watcher = Watcher(
+            tracking, metrics.commits, self._watch_pool, self._signals, self._stopping
+        )
+        self._runs = RunServicer(
+            tracking,
+            metrics.history,
+            self._pool,
+            self._ingest,
+            watcher,
+            self._artifacts,
+            self._files,
+        )
         registry = Registry(self._stores.client)
         experiment_service_pb2_grpc.add_ExperimentServiceServicer_to_server(
             ExperimentServicer(tracking, self._pool), self._server
         )
-        run_service_pb2_grpc.add_RunServiceServicer_to_server(
-            RunServicer(tracking, self._pool, self._artifacts, self._files), self._server
-        )
+        run_service_pb2_grpc.add_RunServiceServicer_to_server(self._runs, self._server)
         model_registry_service_pb2_grpc.add_ModelRegistryServiceServicer_to_server(
             ModelRegistryServicer(registry, self._pool), self._server
         )

@@ -14,11 +14,15 @@ __all__ = [
     "DataLossError",
     "FailedPreconditionError",
     "InvalidFieldError",
+    "MalformedRequestError",
     "NoSpaceError",
     "NotFoundError",
     "OffsetError",
     "OverloadedError",
     "RequestError",
+    "ServerStoppingError",
+    "StoreUnavailableError",
+    "UnimplementedError",
 ]
 
 
@@ -48,6 +52,13 @@ class InvalidFieldError(RequestError):
 
     def __init__(self, field: str, fault: str) -> None:
         super().__init__("INVALID_FIELD", f"{field}: {fault}", {"field": field}, [field])
+
+
+class MalformedRequestError(RequestError):
+    """Bytes that are not a message of the kind that the method takes."""
+
+    def __init__(self) -> None:
+        super().__init__("MALFORMED_REQUEST", "The request is not a message that the method takes.")
 
 
 class NotFoundError(RequestError):
@@ -124,3 +135,21 @@ class ArtifactStoreError(RequestError):
 
     def __init__(self) -> None:
         super().__init__("ARTIFACT_STORE_UNAVAILABLE", "The artifact store cannot be used now.")
+
+
+class StoreUnavailableError(RequestError):
+    """A store that does not answer or does not let anyone write, for now."""
+
+    def __init__(self) -> None:
+        super().__init__("STORE_UNAVAILABLE", "The store cannot be reached or is locked.")
+
+
+class ServerStoppingError(RequestError):
+    """A stream that ends because the server does; another replica can go on with it."""
+
+    def __init__(self) -> None:
+        super().__init__("SERVER_STOPPING", "The server is stopping.")
+
+
+class UnimplementedError(RequestError):
+    """Something that the server cannot do over the store it has."""

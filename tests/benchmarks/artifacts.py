@@ -6,6 +6,7 @@ import os
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -14,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_grpc import Client
-from tests.benchmarks.processes import grpc_server, rest_server
+from tests.benchmarks.processes import grpc_process, rest_server
+from tests.benchmarks.seeding import database_uri
 
-__all__ = ["Size", "artifact_report"]
+__all__ = ["Size", "measure_artifacts"]
 
 MUST_UP = 4.0
 """How many times faster than MLflow's own proxy a large file must go up."""
@@ -56,7 +58,7 @@ class _Rates:
         return statistics.median(self.read[name])
 
 
-def artifact_report(*, quick: bool, say: Callable[[str], None]) -> str:
+def measure_artifacts(*, quick: bool) -> str:
     """Measure, and return the table and the requirements as Markdown."""
     size = QUICK if quick else Size()
     rates = _Rates({})
@@ -64,21 +66,25 @@ def artifact_report(*, quick: bool, say: Callable[[str], None]) -> str:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-files-")))
         for name in ("this", "mlflow", "local"):
             (folder / name).mkdir()
-        say(f"artifacts: making a file of {size.large_bytes // _MIB} MiB and small ones")
+        _say(f"artifacts: making a file of {size.large_bytes // _MIB} MiB and small ones")
         large, small, fewer = _make_files(folder / "local", size)
         url = stack.enter_context(rest_server(folder / "mlflow", serve_artifacts=True))
         address, pid = stack.enter_context(
-            grpc_server(folder / "this", "--default-artifact-root", "mlflow-artifacts:/")
+            grpc_process(
+                folder / "this",
+                database_uri(folder / "this"),
+                *("--default-artifact-root", "mlflow-artifacts:/"),
+            )
         )
         client = stack.enter_context(Client(address))
         _warm_up(client, small)
         memory_before = _peak_mib(pid)
         for number in range(size.rounds):
-            say(f"artifacts: round {number + 1} of {size.rounds}")
+            _say(f"artifacts: round {number + 1} of {size.rounds}")
             _copy(folder / "local", large, rates)
             _ours(client, folder / "local", large, small, rates)
         grown = _peak_mib(pid) - memory_before
-        say("artifacts: MLflow's own server")
+        _say("artifacts: MLflow's own server")
         _theirs(url, folder / "local", large, fewer, rates)
     return "\n\n".join([_table(rates), _musts(rates, grown)])
 
@@ -209,3 +215,8 @@ def _peak_mib(pid: int) -> float:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
     raise RuntimeError("the kernel tells no peak of memory")
+
+
+def _say(text: str) -> None:
+    """Progress, apart from the report."""
+    print(text, file=sys.stderr, flush=True)

@@ -37,7 +37,7 @@ from mlflow_grpc_server.exceptions import (
     InvalidFieldError,
     NotFoundError,
 )
-from mlflow_grpc_server.tracking.tracking import NOT_FOUND_CODES, REFUSED_CODES
+from mlflow_grpc_server.tracking.refusals import NOT_FOUND_CODES, REFUSED_CODES
 
 __all__ = ["Artifacts", "Owner", "Places"]
 

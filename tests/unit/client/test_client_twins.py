@@ -21,6 +21,7 @@ def test_every_twin_is_listed() -> None:
         "base.py",
         "client.py",
         "run_artifacts.py",
+        "streaming.py",
         "transfers.py",
     }
     for package in ("_sync", "_aio"):

@@ -45,7 +45,7 @@ def _sorted_import(match: re.Match[str]) -> str:
 
 
 def _method(text: str) -> str:
-    if "self._iterate(" in text:
+    if "self._iterate(" in text or "self._watch(" in text:
         return text.replace("-> Iterator[", "-> AsyncIterator[")
     text = re.sub(r"^    def ", "    async def ", text)
     text = re.sub(r"self\.(_call\w*)\(", r"await self.\1(", text)

@@ -6,6 +6,7 @@ these do not offer, are in `mlflow_grpc.v1`.
 
 from mlflow_grpc._aio.active_run import AsyncActiveRun, StartingRun
 from mlflow_grpc._aio.client import AsyncClient
+from mlflow_grpc._calls.watch import MetricPoints, RunEnd, RunEvent, RunSnapshot
 from mlflow_grpc._config import ClientConfig
 from mlflow_grpc._entities import (
     Artifact,
@@ -63,6 +64,9 @@ from mlflow_grpc._errors import (
     UnknownError,
 )
 from mlflow_grpc._files.progress import Progress
+from mlflow_grpc._stream.config import StreamConfig
+from mlflow_grpc._stream.entities import StoredMetrics, StreamStats, UnstoredMetrics
+from mlflow_grpc._stream.errors import BufferFullError, MetricsNotStoredError
 from mlflow_grpc._sync.active_run import ActiveRun
 from mlflow_grpc._sync.client import Client
 
@@ -73,6 +77,7 @@ __all__ = [
     "Artifact",
     "AsyncActiveRun",
     "AsyncClient",
+    "BufferFullError",
     "CallCancelledError",
     "Client",
     "ClientConfig",
@@ -97,7 +102,9 @@ __all__ = [
     "LoggedModelOutput",
     "Metric",
     "MetricGoal",
+    "MetricPoints",
     "MetricSummary",
+    "MetricsNotStoredError",
     "MlflowGrpcError",
     "ModelVersion",
     "ModelVersionStage",
@@ -110,17 +117,24 @@ __all__ = [
     "ResourceExhaustedError",
     "Run",
     "RunData",
+    "RunEnd",
+    "RunEvent",
     "RunInfo",
     "RunInputs",
     "RunOutputs",
+    "RunSnapshot",
     "RunStatus",
     "ServerInfo",
     "ServerLimits",
     "StartingRun",
+    "StoredMetrics",
+    "StreamConfig",
+    "StreamStats",
     "UnauthenticatedError",
     "UnavailableError",
     "UnimplementedError",
     "UnknownError",
+    "UnstoredMetrics",
     "Version",
     "ViewType",
 ]

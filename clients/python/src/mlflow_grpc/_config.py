@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from mlflow_grpc._stream.config import StreamConfig
 
 __all__ = ["ClientConfig", "Deadline"]
 
@@ -43,6 +45,9 @@ class ClientConfig:
 
     parallel_files: int = 4
     """How many calls at a time move files, when there are several."""
+
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    """How runs stream their metrics in the background."""
 
     def __post_init__(self) -> None:
         if self.timeout is not None and not self.timeout > 0:
