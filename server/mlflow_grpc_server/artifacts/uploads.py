@@ -164,6 +164,9 @@ class Upload:
         try:
             digest = _held_digest(descriptor, chunk.path, chunk.offset)
         except BaseException:
+            # What was held stays; what this call began does not.
+            if not os.fstat(descriptor).st_size:
+                staged.unlink(missing_ok=True)
             os.close(descriptor)
             raise
         return _Open(
