@@ -13,6 +13,7 @@ from statistics import median
 
 import grpc
 
+from mlflow_grpc import StreamConfig
 from mlflow_grpc.v1 import resources_pb2, run_service_pb2, run_service_pb2_grpc
 from tests.benchmarks.crowd import Crowd, run_crowd
 from tests.benchmarks.processes import grpc_process, rest_server
@@ -33,6 +34,7 @@ from tests.postgres import PostgresCluster
 __all__ = ["measure_streams"]
 
 _MIB = 1024 * 1024
+_LINGER = StreamConfig().linger
 _MOST_CALL_US = 5.0
 _MOST_ACK_SECONDS = 1.0
 _MOST_GROWTH_MIB = 16
@@ -50,8 +52,8 @@ class Scale:
     crowd: Crowd
 
 
-_FULL = Scale(3, 200_000, 20_000, 200, Crowd(1000, 10, 60, 0.5))
-_QUICK = Scale(1, 20_000, 2_000, 20, Crowd(50, 10, 3, 0.5))
+_FULL = Scale(3, 200_000, 20_000, 200, Crowd(1000, 10, 60, _LINGER))
+_QUICK = Scale(1, 20_000, 2_000, 20, Crowd(50, 10, 3, _LINGER))
 
 
 @dataclass

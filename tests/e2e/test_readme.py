@@ -110,6 +110,21 @@ def test_buf_curl_tour(address: str) -> None:
     assert not unseen
 
 
+def test_stream_by_hand(address: str) -> None:
+    """The block that streams to a run and watches it, as one script."""
+    (script,) = (block for block in blocks("sh") if "StreamMetrics" in block)
+    done = run_shell(script.replace(BUF, str(Path(sys.executable).parent / "buf")), address)
+    assert done.returncode == 0, done.stderr
+    for said in (
+        '"maxMessagesInFlight"',
+        '"sequence": "2"',
+        '"snapshot"',
+        '"value": 0.25',
+        '"end"',
+    ):
+        assert said in done.stdout
+
+
 def test_services_are_those_listed(address: str) -> None:
     """The list of services in the README is whole."""
     (listed,) = (block for block in blocks("text") if block.startswith("grpc.channelz"))

@@ -34,7 +34,7 @@ class StreamConfig:
     `drop_oldest` drops the point that has waited longest, and `raise` raises
     `BufferFullError`."""
 
-    linger: float = 0.25
+    linger: float = 0.5
     """How long points are gathered after a message was sent, in seconds, for fewer and larger
     messages. The first point after a pause, a full message and `flush` do not wait for it."""
 
