@@ -49,8 +49,9 @@ def generate(target: Path) -> None:
         f"--mypy_grpc_out=quiet:{target}",
     )
     # Made for files without services too; they say nothing.
-    for path in folder.glob("resources_pb2_grpc.py*"):
-        path.unlink()
+    for path in folder.glob("*_pb2_grpc.py*"):
+        if "Stub" not in path.read_text():
+            path.unlink()
 
 
 def check() -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlflow_grpc import Client, Dataset, DatasetInput, Metric
+from mlflow_grpc import ActiveRun, Client, Dataset, DatasetInput, Metric
 
 EXPERIMENT = "digits-demo"
 MODEL = "digits-classifier"
@@ -39,6 +39,8 @@ class Logged:
     tags: dict[str, str]
     points: list[Metric]
     dataset: Dataset
+    files: dict[str, str]
+    """The SHA-256 of each file by its path among the artifacts."""
     version: str
 
 
@@ -85,8 +87,8 @@ def read_address(server: subprocess.Popen[str], log: Path) -> str:
     raise SystemExit(f"the server did not start:\n{log.read_text()[-4000:]}")
 
 
-def train() -> Iterator[tuple[int, float, float]]:
-    """Train on the digits; yields epoch, training loss and test accuracy."""
+def train() -> Iterator[tuple[int, float, float, Any]]:
+    """Train on the digits; yields epoch, training loss, test accuracy and the model."""
     import numpy as np
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -101,7 +103,7 @@ def train() -> Iterator[tuple[int, float, float]]:
     for epoch in range(1, EPOCHS + 1):
         order = shuffle.permutation(len(x_train))
         model.partial_fit(x_train[order], y_train[order], classes=np.unique(y_train))
-        yield epoch, float(model.loss_), float(model.score(x_test, y_test))
+        yield epoch, float(model.loss_), float(model.score(x_test, y_test)), model
 
 
 def describe_dataset() -> Dataset:
@@ -112,16 +114,45 @@ def describe_dataset() -> Dataset:
     return Dataset("digits", digest, "code", "sklearn.datasets.load_digits")
 
 
-def log_training(client: Client) -> Logged:
+def log_files(run: ActiveRun, model: Any, folder: Path) -> dict[str, str]:
+    """Log a figure, a table and the model's files; returns the SHA-256 of each."""
+    import mlflow.sklearn
+    from matplotlib.figure import Figure
+    from sklearn.datasets import load_digits
+    from sklearn.metrics import ConfusionMatrixDisplay
+
+    digits = load_digits()
+    figure = Figure(figsize=(6, 6))
+    ConfusionMatrixDisplay.from_predictions(
+        digits.target, model.predict(digits.data / 16), ax=figure.subplots(), colorbar=False
+    )
+    table = folder / "predictions.csv"
+    rows = zip(digits.target, model.predict(digits.data / 16), strict=True)
+    table.write_text("digit,predicted\n" + "".join(f"{a},{b}\n" for a, b in rows))
+    mlflow.sklearn.save_model(
+        model, folder / "model", serialization_format="cloudpickle", pip_requirements=[]
+    )
+    logged = [
+        run.log_figure(figure, "figures/confusion-matrix.png"),
+        run.log_artifact(table, "tables"),
+        *run.log_artifacts(folder / "model", "model"),
+    ]
+    return {file.path: file.sha256 for file in logged}
+
+
+def log_training(client: Client, folder: Path) -> Logged:
     """Train and log everything through the client; returns what was logged."""
     points: list[Metric] = []
     dataset = describe_dataset()
     params = {**PARAMS, "epochs": EPOCHS, "batch_size": BATCH}
-    with client.start_run(experiment_name=EXPERIMENT, run_name="mlp") as run:
+    with client.start_run(
+        experiment_name=EXPERIMENT, run_name="mlp", capture_environment=True
+    ) as run:
         run.log_params(params)
         run.set_tags(TAGS)
         run.log_inputs([DatasetInput(dataset, {"mlflow.data.context": "training"})])
-        for epoch, loss, accuracy in train():
+        for epoch, loss, accuracy, trained in train():
+            model = trained
             now = _now_ms()
             measured = [
                 Metric("train_loss", loss, now, epoch),
@@ -130,12 +161,14 @@ def log_training(client: Client) -> Logged:
             run.log_metrics(measured)
             points += measured
             print(f"  epoch {epoch:2}  train loss {loss:.4f}  test accuracy {accuracy:.4f}")
+        files = log_files(run, model, folder)
     return Logged(
         run_id=run.run_id,
         params={key: str(value) for key, value in params.items()},
         tags=TAGS,
         points=points,
         dataset=dataset,
+        files=files,
         version=register(client, run.run_id),
     )
 
@@ -148,8 +181,11 @@ def register(client: Client, run_id: str) -> str:
     return version
 
 
-def compare(logged: Logged, store: str) -> Comparison:
-    """Read everything back with MLflow itself, from the database, and compare."""
+def compare(logged: Logged, store: str, client: Client, folder: Path) -> Comparison:
+    """Read everything back with MLflow itself, from the database, and compare.
+
+    Files are read back through the client, and in the folder where MLflow would open them.
+    """
     from mlflow import MlflowClient
 
     mlflow = MlflowClient(store, store)
@@ -157,7 +193,31 @@ def compare(logged: Logged, store: str) -> Comparison:
     compare_run(logged, mlflow, comparison)
     compare_history(logged, mlflow, comparison)
     compare_version(logged, mlflow, comparison)
+    compare_files(logged, mlflow, client, folder, comparison)
     return comparison
+
+
+def compare_files(
+    logged: Logged, mlflow: Any, client: Client, folder: Path, comparison: Comparison
+) -> None:
+    """Compare each file, downloaded and where it is kept, and what the model says."""
+    import mlflow.sklearn as mlflow_sklearn
+    from sklearn.datasets import load_digits
+
+    got = Path(client.download_artifacts(logged.run_id, "", folder / "downloaded"))
+    location = mlflow.get_run(logged.run_id).info.artifact_uri
+    kept = folder / "mlartifacts" / location.removeprefix("mlflow-artifacts:/")
+    for path, sha256 in sorted(logged.files.items()):
+        for place in (got, kept):
+            comparison.check(f"SHA-256 of {path}", sha256, digest(place / path))
+    model = mlflow_sklearn.load_model(str(got / "model"))
+    accuracy = model.score(load_digits().data / 16, load_digits().target)
+    comparison.check("the model predicts digits", True, accuracy > 0.9)
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def compare_run(logged: Logged, mlflow: Any, comparison: Comparison) -> None:
@@ -168,7 +228,9 @@ def compare_run(logged: Logged, mlflow: Any, comparison: Comparison) -> None:
     comparison.check("status", "FINISHED", stored.info.status)
     comparison.check("run name", "mlp", stored.info.run_name)
     compare_maps("param", logged.params, stored.data.params, comparison)
-    own_tags = {k: v for k, v in stored.data.tags.items() if not k.startswith("mlflow.")}
+    captured = ("mlflow.", "environment.")
+    own_tags = {k: v for k, v in stored.data.tags.items() if not k.startswith(captured)}
+    comparison.check("has a program", True, "mlflow.source.name" in stored.data.tags)
     compare_maps("tag", logged.tags, own_tags, comparison)
     datasets = [
         (d.dataset.name, d.dataset.digest, d.dataset.source_type, d.dataset.source)
@@ -219,7 +281,8 @@ def report(logged: Logged, comparison: Comparison) -> int:
     """Print the outcome; returns the exit code."""
     print(
         f"run {logged.run_id}: {len(logged.params)} params, {len(logged.tags)} tags, "
-        f"{len(logged.points)} metric points, 1 dataset"
+        f"{len(logged.points)} metric points, 1 dataset, "
+        f"{len(logged.files)} files"
     )
     print(f"model {MODEL} version {logged.version}: stage {STAGE}, alias {ALIAS}")
     print(f"read back with MlflowClient: {comparison.compared} values compared")
@@ -237,8 +300,8 @@ def main() -> int:
         store = f"sqlite:///{folder / 'mlflow.db'}"
         with serve(folder, store) as address, Client(address) as client:
             print(f"server on {address}")
-            logged = log_training(client)
-            return report(logged, compare(logged, store))
+            logged = log_training(client, folder)
+            return report(logged, compare(logged, store, client, folder))
 
 
 def _now_ms() -> int:

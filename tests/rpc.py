@@ -53,7 +53,7 @@ class Failure:
 
 
 class Rpcs:
-    """Unary calls by the RPC's name, with requests as JSON-like dicts."""
+    """Calls by the RPC's name, with requests as JSON-like dicts."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
@@ -65,12 +65,18 @@ class Rpcs:
         return self.send(method, message)
 
     def send(self, method: MethodDescriptor, message: Message, **options: Any) -> Any:
-        call = self._channel.unary_unary(
+        """Make a call; a stream of requests has just this one, one of responses becomes a list."""
+        kinds = ("unary", "stream")
+        kind = f"{kinds[method.client_streaming]}_{kinds[method.server_streaming]}"
+        call = getattr(self._channel, kind)(
             f"/{method.containing_service.full_name}/{method.name}",
             request_serializer=GetMessageClass(method.input_type).SerializeToString,
             response_deserializer=GetMessageClass(method.output_type).FromString,
         )
-        return call(message, timeout=30, **options)
+        response = call(
+            iter([message]) if method.client_streaming else message, timeout=30, **options
+        )
+        return list(response) if method.server_streaming else response
 
     def failure(self, name: str, /, **request: Any) -> Failure:
         """Make a call that must fail, and return how it did."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from contextlib import suppress
 
@@ -21,6 +22,7 @@ from mlflow_grpc.v1 import (
     status_service_pb2,
     status_service_pb2_grpc,
 )
+from mlflow_grpc_server.artifacts.store import Artifacts, Places
 from mlflow_grpc_server.convert.status import MAX_REQUEST_BYTES, info_to_proto
 from mlflow_grpc_server.health import Component, Monitor
 from mlflow_grpc_server.ingest.pipeline import Ingest
@@ -35,6 +37,7 @@ from mlflow_grpc_server.tracking.pool import BlockingPool
 from mlflow_grpc_server.tracking.registry import Registry
 from mlflow_grpc_server.tracking.stores import Stores, open_stores
 from mlflow_grpc_server.tracking.tracking import Tracking
+from mlflow_grpc_server.tracking.uris import is_http
 from mlflow_grpc_server.tracking.watch import Watcher
 
 __all__ = ["App", "PortError"]
@@ -42,6 +45,9 @@ __all__ = ["App", "PortError"]
 # What remains after the last call of the API are health watches and the like, without an end.
 _CLOSING_SECONDS = 1.0
 
+_SWEEP_SECONDS = 0.5
+
+_logger = logging.getLogger(__name__)
 # Apart from the threads of calls, so that any number of watchers cannot keep those busy.
 _WATCH_THREADS = 2
 _MOST_WATCHES = 10_000
@@ -66,7 +72,14 @@ _CHANNEL_OPTIONS = (
     # A client that vanished without a word is noticed, and its calls cancelled.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    # Files come in chunks of 1 MiB; a frame and a read of that size halve the work for each.
+    ("grpc.http2.max_frame_size", 2**20),
+    ("grpc.experimental.tcp_min_read_chunk_size", 2**18),
+    ("grpc.experimental.tcp_max_read_chunk_size", 2**22),
 )
+
+# Threads for the files of artifacts; they wait for the disk, and calls to the stores need not.
+_FILE_THREADS = 16
 
 
 class PortError(Exception):
@@ -82,6 +95,8 @@ class App:
         self._start_ms = time.time_ns() // 10**6
         self._calls = CallInterceptor("/mlflow_grpc.")
         self._pool = BlockingPool(settings.store_threads, settings.store_queue)
+        self._files = BlockingPool(_FILE_THREADS, settings.store_queue)
+        self._artifacts = Artifacts(stores.client, _places(settings))
         self._watch_pool = BlockingPool(_WATCH_THREADS, _MOST_WATCHES)
         self._signals = CommitSignals()
         metrics = stores.metrics
@@ -101,6 +116,7 @@ class App:
             settings.health_interval,
         )
         self._watch: asyncio.Task[None] | None = None
+        self._sweep: asyncio.Task[None] | None = None
         # Outermost first; authentication and metrics go behind the first one.
         self._server = grpc.aio.server(interceptors=[self._calls], options=_CHANNEL_OPTIONS)
         self._service_names = self._add_services()
@@ -127,6 +143,7 @@ class App:
         await self._monitor.check_all()
         await self._server.start()
         self._watch = asyncio.create_task(self._monitor.watch())
+        self._sweep = asyncio.create_task(self._sweep_uploads())
 
     async def drain(self) -> None:
         """Report NOT_SERVING, take no more calls, and let those in flight end in time."""
@@ -142,10 +159,12 @@ class App:
 
     async def close(self) -> None:
         """Let go of everything, after the last thread has left the stores."""
-        if self._watch is not None:
-            self._watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watch
+        for task in (self._watch, self._sweep):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+        await self._files.close()
         await self._ingest.close()
         await self._pool.close()
         await self._watch_pool.close()
@@ -158,7 +177,15 @@ class App:
         watcher = Watcher(
             tracking, metrics.commits, self._watch_pool, self._signals, self._stopping
         )
-        self._runs = RunServicer(tracking, metrics.history, self._pool, self._ingest, watcher)
+        self._runs = RunServicer(
+            tracking,
+            metrics.history,
+            self._pool,
+            self._ingest,
+            watcher,
+            self._artifacts,
+            self._files,
+        )
         registry = Registry(self._stores.client)
         experiment_service_pb2_grpc.add_ExperimentServiceServicer_to_server(
             ExperimentServicer(tracking, self._pool), self._server
@@ -190,5 +217,26 @@ class App:
         reflection.enable_server_reflection(names, self._server)
         return names
 
+    async def _sweep_uploads(self) -> None:
+        """Delete uploads that nobody came back for."""
+        seconds = self._settings.upload_retention
+        while True:
+            try:
+                await asyncio.to_thread(self._artifacts.sweep, seconds)
+            except OSError:
+                _logger.exception("could not delete unfinished uploads")
+            await asyncio.sleep(max(_SWEEP_SECONDS, seconds / 4))
+
     def _info(self) -> status_service_pb2.GetServerInfoResponse:
         return info_to_proto(self._settings, self.port, self._start_ms, self._service_names)
+
+
+def _places(settings: Settings) -> Places:
+    behind = is_http(settings.backend_store_uri)
+    return Places(
+        tracking_uri=settings.backend_store_uri,
+        destination=None if behind else settings.artifacts_destination,
+        default_root=settings.artifact_root,
+        staging=settings.artifacts_staging,
+        staging_bytes=settings.artifacts_staging_bytes,
+    )

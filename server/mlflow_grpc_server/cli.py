@@ -13,6 +13,7 @@ import cloup
 from cloup import option, option_group
 
 from mlflow_grpc_server import __version__
+from mlflow_grpc_server.memory import keep_freed_memory
 from mlflow_grpc_server.settings import Settings
 
 __all__ = ["main"]
@@ -57,6 +58,27 @@ _DEFAULTS = Settings()
         default=_DEFAULTS.artifacts_destination,
         show_envvar=True,
         help="Folder or URI that mlflow-artifacts:/ stands for.",
+    ),
+    option(
+        "--artifacts-staging",
+        default=None,
+        show_envvar=True,
+        help="Folder that files pass through when artifacts are not in a folder.  "
+        "[default: below the system's temporary files]",
+    ),
+    option(
+        "--artifacts-staging-bytes",
+        type=click.IntRange(1),
+        default=_DEFAULTS.artifacts_staging_bytes,
+        show_envvar=True,
+        help="Bytes that may be in the staging folder at one time.",
+    ),
+    option(
+        "--upload-retention",
+        type=click.FloatRange(0),
+        default=_DEFAULTS.upload_retention,
+        show_envvar=True,
+        help="Seconds that an upload that was cut off can be resumed.",
     ),
 )
 @option_group(
@@ -122,6 +144,7 @@ _DEFAULTS = Settings()
 def main(debug: bool, **chosen: Any) -> None:
     """Serve MLflow over gRPC."""
     _configure_logging(debug=debug)
+    keep_freed_memory()
     # A server does not report its users' calls to a third party unless told to.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     asyncio.run(_serve(Settings(**chosen)))

@@ -9,10 +9,15 @@ from collections.abc import Iterable, Mapping
 
 __all__ = [
     "AlreadyExistsError",
+    "ArtifactStoreError",
+    "ConcurrentUploadError",
+    "DataLossError",
     "FailedPreconditionError",
     "InvalidFieldError",
     "MalformedRequestError",
+    "NoSpaceError",
     "NotFoundError",
+    "OffsetError",
     "OverloadedError",
     "RequestError",
     "ServerStoppingError",
@@ -85,6 +90,51 @@ class OverloadedError(RequestError):
             f"{waiting} calls are waiting for the stores already.",
             {"waiting": str(waiting)},
         )
+
+
+class DataLossError(RequestError):
+    """Bytes that are not those that were meant."""
+
+    def __init__(self, path: str, fault: str) -> None:
+        super().__init__("CHECKSUM_MISMATCH", f"The file {path!r} {fault}.", {"path": path})
+
+
+class NoSpaceError(RequestError):
+    """A file that the artifact store has no room for."""
+
+    def __init__(self, path: str, free_bytes: int) -> None:
+        super().__init__(
+            "NO_SPACE",
+            f"The file {path!r} does not fit: {free_bytes:,} bytes are free.",
+            {"path": path, "free_bytes": str(free_bytes)},
+        )
+
+
+class ConcurrentUploadError(RequestError):
+    """An upload id that another call is using."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            "UPLOAD_IN_USE", f"Another call is uploading {path!r} by that id.", {"path": path}
+        )
+
+
+class OffsetError(RequestError):
+    """A range that begins beyond the end of its file."""
+
+    def __init__(self, path: str, offset: int, size: int) -> None:
+        super().__init__(
+            "BEYOND_END",
+            f"The file {path!r} has {size:,} bytes; there is no byte {offset:,}.",
+            {"path": path, "offset": str(offset), "size": str(size)},
+        )
+
+
+class ArtifactStoreError(RequestError):
+    """An artifact store that does not answer, or not as it should."""
+
+    def __init__(self) -> None:
+        super().__init__("ARTIFACT_STORE_UNAVAILABLE", "The artifact store cannot be used now.")
 
 
 class StoreUnavailableError(RequestError):

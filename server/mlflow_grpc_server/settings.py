@@ -26,6 +26,16 @@ class Settings:
     artifacts_destination: str = "./mlartifacts"
     """The folder or URI that `mlflow-artifacts:/` stands for."""
 
+    artifacts_staging: str | None = None
+    """The folder that files pass through on their way to and from stores that are no folder.
+    None: one below the system's folder for temporary files."""
+
+    artifacts_staging_bytes: int = 16 * 2**30
+    """How many bytes may be in `artifacts_staging` before RESOURCE_EXHAUSTED."""
+
+    upload_retention: float = 60.0
+    """How many seconds a resumable upload that was cut off is kept."""
+
     host: str = "127.0.0.1"
     """The address to listen on."""
 

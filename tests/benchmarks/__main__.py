@@ -22,10 +22,17 @@ def _streams(*, quick: bool) -> str:
     return measure_streams(quick=quick)
 
 
+def _artifacts(*, quick: bool) -> str:
+    from tests.benchmarks.artifacts import measure_artifacts
+
+    return measure_artifacts(quick=quick)
+
+
 # Each imports what it measures when it runs: MLflow reads the environment when it is imported.
 _SECTIONS: dict[str, tuple[str, Callable[..., str]]] = {
     "calls": ("Single calls", _calls),
     "streams": ("Streamed metrics", _streams),
+    "artifacts": ("Artifacts", _artifacts),
 }
 
 

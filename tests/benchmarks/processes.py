@@ -37,7 +37,7 @@ def grpc_server(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def grpc_process(folder: Path, uri: str) -> Iterator[tuple[str, int]]:
+def grpc_process(folder: Path, uri: str, *arguments: str) -> Iterator[tuple[str, int]]:
     """Our server over the database at `uri`; gives its `host:port` and the id of its process."""
     command = [
         *(sys.executable, "-m", "mlflow_grpc_server.cli"),
@@ -45,6 +45,7 @@ def grpc_process(folder: Path, uri: str) -> Iterator[tuple[str, int]]:
         *("--default-artifact-root", (folder / "artifacts").as_uri()),
         *("--artifacts-destination", (folder / "artifacts").as_uri()),
         *("--host", "127.0.0.1", "--port", "0"),
+        *arguments,
     ]
     with _process(command, folder) as (process, log):
 
@@ -56,21 +57,30 @@ def grpc_process(folder: Path, uri: str) -> Iterator[tuple[str, int]]:
 
 
 @contextmanager
-def rest_server(folder: Path) -> Iterator[str]:
-    """MLflow's own server over the database in `folder`; gives its URL."""
+def rest_server(
+    folder: Path, *, serve_artifacts: bool = False, workers: int = _REST_WORKERS
+) -> Iterator[str]:
+    """MLflow's own server over the database in `folder`; gives its URL.
+
+    With `serve_artifacts` files go through it, else its clients use the folder themselves.
+    """
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     command = [
         *(sys.executable, "-m", "mlflow", "server"),
         *("--backend-store-uri", database_uri(folder)),
-        *("--default-artifact-root", (folder / "artifacts").as_uri()),
-        *("--host", "127.0.0.1", "--port", str(port), "--workers", str(_REST_WORKERS)),
+        *(
+            ("--artifacts-destination", (folder / "artifacts").as_uri())
+            if serve_artifacts
+            else ("--default-artifact-root", (folder / "artifacts").as_uri())
+        ),
+        *("--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)),
     ]
     with _process(command, folder) as (process, log):
 
         def healthy() -> str | None:
             # One worker answers while the others still start, and slow the machine down.
-            if log.read_text(errors="replace").count(_WORKER_STARTED) < _REST_WORKERS:
+            if log.read_text(errors="replace").count(_WORKER_STARTED) < workers:
                 return None
             try:
                 with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:

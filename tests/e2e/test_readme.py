@@ -51,6 +51,9 @@ PYTHON_OUTPUT = {
     "asyncio-tour": "FINISHED {'accuracy': 0.8, 'loss': 0.5}\n",
     "NotFoundError": "RUN_NOT_FOUND none ",
     "paging-tour": "[0.0, 1.0, 2.0]\n",
+    "files-tour": (
+        "model/labels.txt 8\nmodel/weights.bin 1048576\n['cat', 'dog']\nb'  \"classes\":'\n"
+    ),
 }
 
 

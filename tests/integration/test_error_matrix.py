@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -64,6 +65,11 @@ def dataset(**changes: Any) -> dict[str, Any]:
     return {"datasets": [{"dataset": {**whole, **changes}}]}
 
 
+def chunk(**changes: Any) -> dict[str, Any]:
+    empty = hashlib.sha256().hexdigest()
+    return {"chunks": [{"path": "p", "sha256": empty, **changes}]}
+
+
 def experiment_id_rows() -> list[Row]:
     """Malformed and unknown experiment ids, wherever one is asked for."""
     rest: dict[str, dict[str, Any]] = {
@@ -87,13 +93,20 @@ def experiment_id_rows() -> list[Row]:
 
 def run_id_rows() -> list[Row]:
     """Malformed, unknown and deleted runs, wherever a run is asked for."""
-    reads = {"GetRun": {}, "GetMetricHistory": {"metricKey": "m"}}
+    reads: dict[str, dict[str, Any]] = {
+        "GetRun": {},
+        "GetMetricHistory": {"metricKey": "m"},
+        "ListArtifacts": {},
+        "DownloadArtifact": {},
+    }
     writes: dict[str, dict[str, Any]] = {
         "EndRun": {},
         "LogParams": param(),
         "LogMetrics": metric(),
         "LogBatch": {**metric(), **param(), **tag()},
         "LogInputs": dataset(),
+        "LogArtifacts": chunk(),
+        "GetArtifactUpload": {"path": "p", "uploadId": "u"},
         "SetTags": tag(),
         "DeleteTag": {"key": "mlflow.runName"},
         "UpdateRun": {"runName": "n"},
@@ -391,6 +404,77 @@ OWN_ROWS: list[Row] = [
     ("UpdateRun", lambda w: {"runId": w.run, "runName": "x" * 251}, INVALID, "run_name"),
     ("UpdateRun", lambda w: {"runId": w.run, "status": 77}, INVALID, "status"),
     ("RestoreRun", lambda w: {"runId": w.run}, PRECONDITION, ""),
+    # Artifacts.
+    ("ListArtifacts", lambda w: {"runId": w.run, "path": "absent"}, ABSENT, ""),
+    ("ListArtifacts", lambda w: {"runId": w.run, "path": "../x"}, INVALID, "path"),
+    ("ListArtifacts", lambda w: {"runId": w.run, "pageSize": -1}, INVALID, "page_size"),
+    ("ListArtifacts", lambda w: {"modelUri": f"models:/{NO_MODEL_ID}"}, ABSENT, ""),
+    ("ListArtifacts", lambda w: {"modelUri": "models:/absent/1"}, ABSENT, ""),
+    ("ListArtifacts", lambda w: {"modelUri": f"models:/{w.model}@absent"}, ABSENT, ""),
+    ("ListArtifacts", lambda w: {"modelUri": "s3://b/c"}, INVALID, "model_uri"),
+    ("ListArtifacts", lambda w: {"modelUri": "models:/"}, INVALID, "model_uri"),
+    ("DownloadArtifact", lambda w: {"runId": w.run, "paths": ["absent"]}, ABSENT, ""),
+    ("DownloadArtifact", lambda w: {"runId": w.run, "paths": ["a", "/x"]}, INVALID, "paths[1]"),
+    ("DownloadArtifact", lambda w: {"runId": w.run, "offset": "1"}, INVALID, "offset"),
+    (
+        "DownloadArtifact",
+        lambda w: {"runId": w.run, "paths": ["a"], "length": "0"},
+        INVALID,
+        "length",
+    ),
+    (
+        "DownloadArtifact",
+        lambda w: {"runId": w.run, "paths": ["a"] * 10_001},
+        INVALID,
+        "paths",
+    ),
+    (
+        "GetArtifactUpload",
+        lambda w: {"runId": w.run, "path": "..", "uploadId": "u"},
+        INVALID,
+        "path",
+    ),
+    (
+        "LogArtifacts",
+        lambda w: {"modelUri": f"models:/{w.model}/1", **chunk()},
+        INVALID,
+        "model_uri",
+    ),
+    ("LogArtifacts", lambda w: {"runId": w.run, **chunk(path="")}, INVALID, "chunks[0].path"),
+    ("LogArtifacts", lambda w: {"runId": w.run, **chunk(path="a/..")}, INVALID, "chunks[0].path"),
+    ("LogArtifacts", lambda w: {"runId": w.run, **chunk(size="-1")}, INVALID, "chunks[0].size"),
+    ("LogArtifacts", lambda w: {"runId": w.run, **chunk(size="1")}, INVALID, "chunks[0].size"),
+    ("LogArtifacts", lambda w: {"runId": w.run, **chunk(offset="1")}, INVALID, "chunks[0].offset"),
+    ("LogArtifacts", lambda w: {"runId": w.run, **chunk(sha256="x")}, INVALID, "chunks[0].sha256"),
+    (
+        "LogArtifacts",
+        lambda w: {"runId": w.run, **chunk(uploadId="a/b")},
+        INVALID,
+        "chunks[0].upload_id",
+    ),
+    ("LogArtifacts", lambda w: {"runId": w.run, **chunk(sha256="")}, INVALID, "chunks"),
+    (
+        "LogArtifacts",
+        lambda w: {"runId": w.run, **chunk(sha256="0" * 64)},
+        grpc.StatusCode.DATA_LOSS,
+        "",
+    ),
+    (
+        "LogArtifacts",
+        lambda w: {"runId": w.run, **chunk(uploadId="new", offset="7", size="9")},
+        PRECONDITION,
+        "",
+    ),
+    ("CompareRuns", lambda w: {"runIds": [w.run]}, INVALID, "run_ids"),
+    ("CompareRuns", lambda w: {"runIds": [w.run, w.run]}, INVALID, "run_ids[1]"),
+    ("CompareRuns", lambda w: {"runIds": [w.run, "a/b"]}, INVALID, "run_ids[1]"),
+    ("CompareRuns", lambda w: {"runIds": [w.run, NO_RUN]}, ABSENT, ""),
+    (
+        "CompareRuns",
+        lambda w: {"runIds": [w.run, w.deleted_run], "goals": {"m": 7}},
+        INVALID,
+        "goals",
+    ),
     # The registry.
     ("CreateRegisteredModel", lambda w: {"name": w.model}, EXISTS, ""),
     ("CreateRegisteredModel", lambda w: {"name": "a/b"}, INVALID, "name"),
@@ -614,6 +698,7 @@ def test_an_empty_request_names_a_required_field(rpcs: Rpcs, method: Any) -> Non
         for field in method.input_type.fields
         if field_behavior_pb2.REQUIRED
         in field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+        or (field.containing_oneof is not None and field.containing_oneof.name == "owner")
     }
     message = GetMessageClass(method.input_type)()
     if not required:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from mlflow_grpc.v1 import run_service_pb2 as pb
+from mlflow_grpc_server.artifacts.store import Artifacts
 from mlflow_grpc_server.convert import fields, pages, runs
 from mlflow_grpc_server.ingest.pipeline import Ingest
+from mlflow_grpc_server.services.artifacts import ArtifactMethods
+from mlflow_grpc_server.services.comparison import ComparisonMethods
 from mlflow_grpc_server.services.context import Context
 from mlflow_grpc_server.services.streams import StreamMethods
 from mlflow_grpc_server.tracking.history import MetricHistory
@@ -15,7 +18,7 @@ from mlflow_grpc_server.tracking.watch import Watcher
 __all__ = ["RunServicer"]
 
 
-class RunServicer(StreamMethods):
+class RunServicer(ArtifactMethods, ComparisonMethods, StreamMethods):
     """What runs log, and how they are found again."""
 
     def __init__(
@@ -25,11 +28,17 @@ class RunServicer(StreamMethods):
         pool: BlockingPool,
         ingest: Ingest,
         watcher: Watcher,
+        artifacts: Artifacts,
+        files: BlockingPool,
     ) -> None:
         super().__init__(ingest, watcher)
+        self._artifacts = artifacts
+        self._files = files
         self._tracking = tracking
         self._history = history
         self._pool = pool
+        self._artifacts = artifacts
+        self._files = files
 
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
         run_id = fields.run_id(request.run_id)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import sqlalchemy
 from mlflow import MlflowClient
-from mlflow.entities import DatasetInput, Experiment, LoggedModelInput, Run
+from mlflow.entities import DatasetInput, Experiment, LoggedModelInput, Metric, Run
 from mlflow.entities.lifecycle_stage import LifecycleStage
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
@@ -145,6 +146,18 @@ class Tracking:
         self._check_models([model.model_id for model in models])
         with self._writing(run_id):
             self._client.log_inputs(run_id, datasets, models)
+
+    def all_points(self, run_id: str, metric_key: str) -> list[Metric]:
+        with not_found("run", run_id):
+            return list(self._client.get_metric_history(run_id, metric_key))
+
+    @property
+    def engine(self) -> sqlalchemy.Engine | None:
+        """The database behind the tracking store; None if there is an MLflow server instead."""
+        engine: sqlalchemy.Engine | None = getattr(
+            self._client._tracking_client.store, "engine", None
+        )
+        return engine
 
     def delete_tag(self, run_id: str, key: str) -> None:
         if key not in self.get_run(run_id).data.tags:

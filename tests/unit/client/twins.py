@@ -12,7 +12,15 @@ from pathlib import Path
 import mlflow_grpc
 
 PACKAGE = Path(mlflow_grpc.__file__).parent
-MODULES = ("experiments.py", "registry.py", "runs.py", "status.py")
+MODULES = (
+    "comparison.py",
+    "datasets.py",
+    "experiments.py",
+    "listing.py",
+    "registry.py",
+    "runs.py",
+    "status.py",
+)
 LINE_LENGTH = 100
 
 

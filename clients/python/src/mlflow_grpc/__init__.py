@@ -9,6 +9,10 @@ from mlflow_grpc._aio.client import AsyncClient
 from mlflow_grpc._calls.watch import MetricPoints, RunEnd, RunEvent, RunSnapshot
 from mlflow_grpc._config import ClientConfig
 from mlflow_grpc._entities import (
+    Artifact,
+    ComparedMetric,
+    ComparedText,
+    Comparison,
     ComponentHealth,
     Dataset,
     DatasetInput,
@@ -17,6 +21,7 @@ from mlflow_grpc._entities import (
     LoggedModelInput,
     LoggedModelOutput,
     Metric,
+    MetricSummary,
     ModelVersion,
     RegisteredModel,
     Run,
@@ -32,6 +37,7 @@ from mlflow_grpc._enums import (
     Component,
     HealthState,
     LifecycleStage,
+    MetricGoal,
     ModelVersionStage,
     ModelVersionStatus,
     RunStatus,
@@ -57,6 +63,7 @@ from mlflow_grpc._errors import (
     UnimplementedError,
     UnknownError,
 )
+from mlflow_grpc._files.progress import Progress
 from mlflow_grpc._stream.config import StreamConfig
 from mlflow_grpc._stream.entities import StoredMetrics, StreamStats, UnstoredMetrics
 from mlflow_grpc._stream.errors import BufferFullError, MetricsNotStoredError
@@ -67,12 +74,16 @@ __all__ = [
     "AbortedError",
     "ActiveRun",
     "AlreadyExistsError",
+    "Artifact",
     "AsyncActiveRun",
     "AsyncClient",
     "BufferFullError",
     "CallCancelledError",
     "Client",
     "ClientConfig",
+    "ComparedMetric",
+    "ComparedText",
+    "Comparison",
     "Component",
     "ComponentHealth",
     "DataLossError",
@@ -90,7 +101,9 @@ __all__ = [
     "LoggedModelInput",
     "LoggedModelOutput",
     "Metric",
+    "MetricGoal",
     "MetricPoints",
+    "MetricSummary",
     "MetricsNotStoredError",
     "MlflowGrpcError",
     "ModelVersion",
@@ -99,6 +112,7 @@ __all__ = [
     "NotFoundError",
     "OutOfRangeError",
     "PermissionDeniedError",
+    "Progress",
     "RegisteredModel",
     "ResourceExhaustedError",
     "Run",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, field
 
 from mlflow_grpc._stream.config import StreamConfig
 
-__all__ = ["ClientConfig"]
+__all__ = ["ClientConfig", "Deadline"]
 
 # gRPC silently treats more attempts than this as this many.
 _MAX_ATTEMPTS = 5
@@ -42,6 +43,9 @@ class ClientConfig:
     """How often a call that is safe to repeat is tried in all while the server is
     UNAVAILABLE, from 1 (no retries) to 5."""
 
+    parallel_files: int = 4
+    """How many calls at a time move files, when there are several."""
+
     stream: StreamConfig = field(default_factory=StreamConfig)
     """How runs stream their metrics in the background."""
 
@@ -59,6 +63,9 @@ class ClientConfig:
                 f"retry_attempts must be 1 to {_MAX_ATTEMPTS}, not {self.retry_attempts}"
             )
 
+        if self.parallel_files < 1:
+            raise ValueError(f"parallel_files must be at least 1, not {self.parallel_files}")
+
     def deadline(self, timeout: float | None) -> float | None:
         """The seconds a call may take: its own `timeout` if given, else the default.
 
@@ -66,3 +73,14 @@ class ClientConfig:
         """
         seconds = self.timeout if timeout is None else timeout
         return None if seconds == math.inf else seconds
+
+
+class Deadline:
+    """When a transfer of many calls must be done: `timeout` seconds from now, None for never."""
+
+    def __init__(self, timeout: float | None) -> None:
+        self._end = math.inf if timeout is None else time.monotonic() + timeout
+
+    def left(self) -> float | None:
+        """The seconds left, as gRPC takes them."""
+        return None if self._end == math.inf else max(0.0, self._end - time.monotonic())

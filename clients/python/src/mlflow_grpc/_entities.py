@@ -12,6 +12,7 @@ from mlflow_grpc._enums import (
     Component,
     HealthState,
     LifecycleStage,
+    MetricGoal,
     ModelVersionStage,
     ModelVersionStatus,
     RunStatus,
@@ -260,3 +261,61 @@ class Version:
     """`mlflow_grpc.v1`."""
     mlflow_version: str
     python_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file or folder among the artifacts of a run or model."""
+
+    path: str
+    is_dir: bool
+    file_size: int | None
+    """In bytes; None for a folder."""
+    sha256: str = ""
+    """Of a file that was logged, 64 hexadecimal digits; empty in lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedText:
+    """A param or tag of several runs."""
+
+    key: str
+    values: dict[str, str]
+    """By run id; a run without it is absent."""
+    agrees: bool
+    """Whether every run has it, with the same value."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSummary:
+    """What one run measured of a metric."""
+
+    last: float
+    min: float
+    max: float
+    best: float | None
+    """`min` or `max`; None if neither is known to be better."""
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedMetric:
+    """A metric of several runs."""
+
+    key: str
+    summaries: dict[str, MetricSummary]
+    """By run id; a run without it is absent."""
+    agrees: bool
+    """Whether every run has it, with the same last value."""
+    goal: MetricGoal | None
+    best_run_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Runs side by side, in the order asked for; everything else is by key."""
+
+    runs: tuple[RunInfo, ...]
+    params: tuple[ComparedText, ...]
+    tags: tuple[ComparedText, ...]
+    metrics: tuple[ComparedMetric, ...]

@@ -90,3 +90,10 @@ class HealthState(_Name):
     DRAINING = "DRAINING"
     UNKNOWN = "UNKNOWN"
     """Sent by a server newer than this client."""
+
+
+class MetricGoal(_Name):
+    """Which values of a metric are better."""
+
+    MINIMIZE = "MINIMIZE"
+    MAXIMIZE = "MAXIMIZE"

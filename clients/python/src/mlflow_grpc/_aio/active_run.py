@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
+from mlflow_grpc._aio.run_artifacts import AsyncRunArtifacts
 from mlflow_grpc._aio.runs import AsyncRunMethods
 from mlflow_grpc._aio.streaming import AsyncMetricStream
 from mlflow_grpc._entities import DatasetInput, LoggedModelInput, Run, RunInfo
@@ -17,7 +18,7 @@ from mlflow_grpc._stream.errors import MetricsNotStoredError
 _log = logging.getLogger("mlflow_grpc")
 
 
-class AsyncActiveRun(AsyncMetricStream):
+class AsyncActiveRun(AsyncMetricStream, AsyncRunArtifacts):
     """A run that is being logged to; `AsyncClient.start_run` makes one.
 
     Metrics are streamed in the background, as `ClientConfig.stream` says; everything else is

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from types import TracebackType
 
 from mlflow_grpc._aio.active_run import AsyncActiveRun, StartingRun
+from mlflow_grpc._aio.artifacts import AsyncArtifactMethods
+from mlflow_grpc._aio.comparison import AsyncComparisonMethods
+from mlflow_grpc._aio.datasets import AsyncDatasetMethods
 from mlflow_grpc._aio.experiments import AsyncExperimentMethods
 from mlflow_grpc._aio.registry import AsyncRegistryMethods
 from mlflow_grpc._aio.runs import AsyncRunMethods
 from mlflow_grpc._aio.status import AsyncStatusMethods
 from mlflow_grpc._config import ClientConfig
-from mlflow_grpc._errors import AlreadyExistsError
+from mlflow_grpc._environment import REQUIREMENTS_FILE, Environment, capture
+from mlflow_grpc._errors import AlreadyExistsError, MlflowGrpcError
 from mlflow_grpc._forks import check_process
 from mlflow_grpc._lifecycle import DEFAULT_EXPERIMENT_ID, check_one_experiment, no_experiment
 from mlflow_grpc._stream.entities import StreamStats
@@ -20,9 +25,17 @@ from mlflow_grpc._stream.errors import MetricsNotStoredError
 
 _log = logging.getLogger("mlflow_grpc")
 
+_log = logging.getLogger("mlflow_grpc")
+
 
 class AsyncClient(
-    AsyncExperimentMethods, AsyncRunMethods, AsyncRegistryMethods, AsyncStatusMethods
+    AsyncExperimentMethods,
+    AsyncRunMethods,
+    AsyncArtifactMethods,
+    AsyncComparisonMethods,
+    AsyncDatasetMethods,
+    AsyncRegistryMethods,
+    AsyncStatusMethods,
 ):
     """A client of mlflow-grpc for asyncio. `Client` is the same, blocking.
 
@@ -57,6 +70,7 @@ class AsyncClient(
         tags: Mapping[str, object] | None = None,
         description: str | None = None,
         start_time: int | None = None,
+        capture_environment: bool = False,
         timeout: float | None = None,
     ) -> StartingRun:
         """Starts a run, in an `async with` block that ends it, or with `await`, until
@@ -64,7 +78,12 @@ class AsyncClient(
 
         The experiment is given by its id or by its name, by default "0", which every store has;
         a name that does not exist is created. `start_time` is in milliseconds since the epoch,
-        by default now. `timeout` is in seconds, for each of the up to three calls.
+        by default now. `timeout` is in seconds, for each of the up to four calls.
+
+        `capture_environment` records what the run is made with: user, program, command line, git
+        commit, branch, URL and whether files differ from it, Python and platform as tags, and
+        packages as `environment/requirements.txt`. Never the value of an environment variable,
+        nor of an option that looks like a secret.
 
         Raises `NotFoundError` if there is no experiment of that id, `FailedPreconditionError`
         if it is deleted, `ValueError` if both id and name are given.
@@ -75,15 +94,23 @@ class AsyncClient(
             chosen = experiment_id
             if experiment_name is not None:
                 chosen = await self._id_of_experiment(experiment_name, timeout)
+            captured = await asyncio.to_thread(capture) if capture_environment else Environment()
             run = await self.create_run(
                 DEFAULT_EXPERIMENT_ID if chosen is None else chosen,
                 start_time,
-                tags,
+                {**captured.tags, **(tags or {})},
                 run_name,
                 description,
                 timeout=timeout,
             )
-            return AsyncActiveRun(self, run)
+            started = AsyncActiveRun(self, run)
+            if captured.requirements:
+                try:
+                    await started.log_text(captured.requirements, REQUIREMENTS_FILE)
+                except MlflowGrpcError:
+                    # The run itself matters more.
+                    _log.warning("could not log %s", REQUIREMENTS_FILE, exc_info=True)
+            return started
 
         return StartingRun(start)
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from mlflow_grpc._cli import watch
+from mlflow_grpc._cli import artifacts, compare, experiments, runs, watch
 from mlflow_grpc._cli.output import Output
 from mlflow_grpc._errors import MlflowGrpcError
 from mlflow_grpc._sync.client import Client
@@ -16,7 +16,7 @@ __all__ = ["main"]
 
 _ADDRESS = "127.0.0.1:50051"
 _VARIABLE = "MLFLOW_GRPC_ADDRESS"
-_COMMANDS = (watch,)
+_COMMANDS = (experiments, runs, compare, artifacts, watch)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

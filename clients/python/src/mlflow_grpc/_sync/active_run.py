@@ -10,13 +10,14 @@ from mlflow_grpc._entities import DatasetInput, LoggedModelInput, Run, RunInfo
 from mlflow_grpc._enums import RunStatus
 from mlflow_grpc._lifecycle import outcome
 from mlflow_grpc._stream.errors import MetricsNotStoredError
+from mlflow_grpc._sync.run_artifacts import RunArtifacts
 from mlflow_grpc._sync.runs import RunMethods
 from mlflow_grpc._sync.streaming import MetricStream
 
 _log = logging.getLogger("mlflow_grpc")
 
 
-class ActiveRun(MetricStream):
+class ActiveRun(MetricStream, RunArtifacts):
     """A run that is being logged to; `Client.start_run` makes one.
 
     Metrics are streamed in the background, as `ClientConfig.stream` says; everything else is

@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from mlflow_grpc._config import ClientConfig
-from mlflow_grpc._errors import AlreadyExistsError
+from mlflow_grpc._environment import REQUIREMENTS_FILE, Environment, capture
+from mlflow_grpc._errors import AlreadyExistsError, MlflowGrpcError
 from mlflow_grpc._forks import check_process
 from mlflow_grpc._lifecycle import DEFAULT_EXPERIMENT_ID, check_one_experiment, no_experiment
 from mlflow_grpc._stream.entities import StreamStats
 from mlflow_grpc._stream.errors import MetricsNotStoredError
 from mlflow_grpc._sync.active_run import ActiveRun
+from mlflow_grpc._sync.artifacts import ArtifactMethods
+from mlflow_grpc._sync.comparison import ComparisonMethods
+from mlflow_grpc._sync.datasets import DatasetMethods
 from mlflow_grpc._sync.experiments import ExperimentMethods
 from mlflow_grpc._sync.registry import RegistryMethods
 from mlflow_grpc._sync.runs import RunMethods
@@ -21,7 +25,15 @@ from mlflow_grpc._sync.status import StatusMethods
 _log = logging.getLogger("mlflow_grpc")
 
 
-class Client(ExperimentMethods, RunMethods, RegistryMethods, StatusMethods):
+class Client(
+    ExperimentMethods,
+    RunMethods,
+    ArtifactMethods,
+    ComparisonMethods,
+    DatasetMethods,
+    RegistryMethods,
+    StatusMethods,
+):
     """A client of mlflow-grpc that blocks. `AsyncClient` is the same for asyncio.
 
         with Client("127.0.0.1:50051") as client:
@@ -54,13 +66,19 @@ class Client(ExperimentMethods, RunMethods, RegistryMethods, StatusMethods):
         tags: Mapping[str, object] | None = None,
         description: str | None = None,
         start_time: int | None = None,
+        capture_environment: bool = False,
         timeout: float | None = None,
     ) -> ActiveRun:
         """Starts a run, to be used in a `with` block that ends it, or until `ActiveRun.end`.
 
         The experiment is given by its id or by its name, by default "0", which every store has;
         a name that does not exist is created. `start_time` is in milliseconds since the epoch,
-        by default now. `timeout` is in seconds, for each of the up to three calls.
+        by default now. `timeout` is in seconds, for each of the up to four calls.
+
+        `capture_environment` records what the run is made with: user, program, command line, git
+        commit, branch, URL and whether files differ from it, Python and platform as tags, and
+        packages as `environment/requirements.txt`. Never the value of an environment variable,
+        nor of an option that looks like a secret.
 
         Raises `NotFoundError` if there is no experiment of that id, `FailedPreconditionError`
         if it is deleted, `ValueError` if both id and name are given.
@@ -68,15 +86,23 @@ class Client(ExperimentMethods, RunMethods, RegistryMethods, StatusMethods):
         check_one_experiment(experiment_id, experiment_name)
         if experiment_name is not None:
             experiment_id = self._id_of_experiment(experiment_name, timeout)
+        captured = capture() if capture_environment else Environment()
         run = self.create_run(
             DEFAULT_EXPERIMENT_ID if experiment_id is None else experiment_id,
             start_time,
-            tags,
+            {**captured.tags, **(tags or {})},
             run_name,
             description,
             timeout=timeout,
         )
-        return ActiveRun(self, run)
+        started = ActiveRun(self, run)
+        if captured.requirements:
+            try:
+                started.log_text(captured.requirements, REQUIREMENTS_FILE)
+            except MlflowGrpcError:
+                # The run itself matters more.
+                _log.warning("could not log %s", REQUIREMENTS_FILE, exc_info=True)
+        return started
 
     def _id_of_experiment(self, name: str, timeout: float | None) -> str:
         found = self.get_experiment_by_name(name, timeout=timeout)

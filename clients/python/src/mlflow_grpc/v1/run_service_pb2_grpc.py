@@ -3,6 +3,8 @@
 import grpc
 import warnings
 
+from mlflow_grpc.v1 import artifacts_pb2 as mlflow__grpc_dot_v1_dot_artifacts__pb2
+from mlflow_grpc.v1 import comparison_pb2 as mlflow__grpc_dot_v1_dot_comparison__pb2
 from mlflow_grpc.v1 import run_service_pb2 as mlflow__grpc_dot_v1_dot_run__service__pb2
 
 GRPC_GENERATED_VERSION = '1.71.2'
@@ -111,6 +113,31 @@ class RunServiceStub(object):
                 '/mlflow_grpc.v1.RunService/RestoreRun',
                 request_serializer=mlflow__grpc_dot_v1_dot_run__service__pb2.RestoreRunRequest.SerializeToString,
                 response_deserializer=mlflow__grpc_dot_v1_dot_run__service__pb2.RestoreRunResponse.FromString,
+                _registered_method=True)
+        self.LogArtifacts = channel.stream_unary(
+                '/mlflow_grpc.v1.RunService/LogArtifacts',
+                request_serializer=mlflow__grpc_dot_v1_dot_artifacts__pb2.LogArtifactsRequest.SerializeToString,
+                response_deserializer=mlflow__grpc_dot_v1_dot_artifacts__pb2.LogArtifactsResponse.FromString,
+                _registered_method=True)
+        self.GetArtifactUpload = channel.unary_unary(
+                '/mlflow_grpc.v1.RunService/GetArtifactUpload',
+                request_serializer=mlflow__grpc_dot_v1_dot_artifacts__pb2.GetArtifactUploadRequest.SerializeToString,
+                response_deserializer=mlflow__grpc_dot_v1_dot_artifacts__pb2.GetArtifactUploadResponse.FromString,
+                _registered_method=True)
+        self.ListArtifacts = channel.unary_unary(
+                '/mlflow_grpc.v1.RunService/ListArtifacts',
+                request_serializer=mlflow__grpc_dot_v1_dot_artifacts__pb2.ListArtifactsRequest.SerializeToString,
+                response_deserializer=mlflow__grpc_dot_v1_dot_artifacts__pb2.ListArtifactsResponse.FromString,
+                _registered_method=True)
+        self.DownloadArtifact = channel.unary_stream(
+                '/mlflow_grpc.v1.RunService/DownloadArtifact',
+                request_serializer=mlflow__grpc_dot_v1_dot_artifacts__pb2.DownloadArtifactRequest.SerializeToString,
+                response_deserializer=mlflow__grpc_dot_v1_dot_artifacts__pb2.DownloadArtifactResponse.FromString,
+                _registered_method=True)
+        self.CompareRuns = channel.unary_unary(
+                '/mlflow_grpc.v1.RunService/CompareRuns',
+                request_serializer=mlflow__grpc_dot_v1_dot_comparison__pb2.CompareRunsRequest.SerializeToString,
+                response_deserializer=mlflow__grpc_dot_v1_dot_comparison__pb2.CompareRunsResponse.FromString,
                 _registered_method=True)
 
 
@@ -250,6 +277,56 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LogArtifacts(self, request_iterator, context):
+        """Logs any number of files. Each becomes visible whole, in the place of one
+        that was there, once all of it has come and has the SHA-256 that its last
+        chunk says; nobody sees half of one. When a call fails, the files before the
+        fault are stored and the rest are not.
+
+        DATA_LOSS if a file does not have its SHA-256; FAILED_PRECONDITION if a
+        folder is in its place or a file where it needs a folder, or if it goes on
+        from what is not held; ABORTED if its upload_id is being used by another
+        call; RESOURCE_EXHAUSTED with reason NO_SPACE, and free_bytes in the
+        metadata, if the disk is full. The metadata of the error has the path.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetArtifactUpload(self, request, context):
+        """Tells how much is held of a file whose upload was cut off, so that it can be
+        resumed there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListArtifacts(self, request, context):
+        """Lists the artifacts of a run, a logged model or a registered version.
+        NOT_FOUND if there is no such file or folder.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadArtifact(self, request, context):
+        """Sends files, each with its SHA-256 after its last byte. A download that was
+        cut off goes on with an offset, and the SHA-256 is still that of the whole.
+        NOT_FOUND if there is no such file or folder; DATA_LOSS if a file changes
+        while it is read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompareRuns(self, request, context):
+        """Puts runs side by side: what of them differs and agrees, and how far each
+        metric went.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RunServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -322,6 +399,31 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.RestoreRun,
                     request_deserializer=mlflow__grpc_dot_v1_dot_run__service__pb2.RestoreRunRequest.FromString,
                     response_serializer=mlflow__grpc_dot_v1_dot_run__service__pb2.RestoreRunResponse.SerializeToString,
+            ),
+            'LogArtifacts': grpc.stream_unary_rpc_method_handler(
+                    servicer.LogArtifacts,
+                    request_deserializer=mlflow__grpc_dot_v1_dot_artifacts__pb2.LogArtifactsRequest.FromString,
+                    response_serializer=mlflow__grpc_dot_v1_dot_artifacts__pb2.LogArtifactsResponse.SerializeToString,
+            ),
+            'GetArtifactUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetArtifactUpload,
+                    request_deserializer=mlflow__grpc_dot_v1_dot_artifacts__pb2.GetArtifactUploadRequest.FromString,
+                    response_serializer=mlflow__grpc_dot_v1_dot_artifacts__pb2.GetArtifactUploadResponse.SerializeToString,
+            ),
+            'ListArtifacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListArtifacts,
+                    request_deserializer=mlflow__grpc_dot_v1_dot_artifacts__pb2.ListArtifactsRequest.FromString,
+                    response_serializer=mlflow__grpc_dot_v1_dot_artifacts__pb2.ListArtifactsResponse.SerializeToString,
+            ),
+            'DownloadArtifact': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadArtifact,
+                    request_deserializer=mlflow__grpc_dot_v1_dot_artifacts__pb2.DownloadArtifactRequest.FromString,
+                    response_serializer=mlflow__grpc_dot_v1_dot_artifacts__pb2.DownloadArtifactResponse.SerializeToString,
+            ),
+            'CompareRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareRuns,
+                    request_deserializer=mlflow__grpc_dot_v1_dot_comparison__pb2.CompareRunsRequest.FromString,
+                    response_serializer=mlflow__grpc_dot_v1_dot_comparison__pb2.CompareRunsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -710,6 +812,141 @@ class RunService(object):
             '/mlflow_grpc.v1.RunService/RestoreRun',
             mlflow__grpc_dot_v1_dot_run__service__pb2.RestoreRunRequest.SerializeToString,
             mlflow__grpc_dot_v1_dot_run__service__pb2.RestoreRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LogArtifacts(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/mlflow_grpc.v1.RunService/LogArtifacts',
+            mlflow__grpc_dot_v1_dot_artifacts__pb2.LogArtifactsRequest.SerializeToString,
+            mlflow__grpc_dot_v1_dot_artifacts__pb2.LogArtifactsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetArtifactUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlflow_grpc.v1.RunService/GetArtifactUpload',
+            mlflow__grpc_dot_v1_dot_artifacts__pb2.GetArtifactUploadRequest.SerializeToString,
+            mlflow__grpc_dot_v1_dot_artifacts__pb2.GetArtifactUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListArtifacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlflow_grpc.v1.RunService/ListArtifacts',
+            mlflow__grpc_dot_v1_dot_artifacts__pb2.ListArtifactsRequest.SerializeToString,
+            mlflow__grpc_dot_v1_dot_artifacts__pb2.ListArtifactsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mlflow_grpc.v1.RunService/DownloadArtifact',
+            mlflow__grpc_dot_v1_dot_artifacts__pb2.DownloadArtifactRequest.SerializeToString,
+            mlflow__grpc_dot_v1_dot_artifacts__pb2.DownloadArtifactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlflow_grpc.v1.RunService/CompareRuns',
+            mlflow__grpc_dot_v1_dot_comparison__pb2.CompareRunsRequest.SerializeToString,
+            mlflow__grpc_dot_v1_dot_comparison__pb2.CompareRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,6 +7,8 @@ import abc
 import collections.abc
 import grpc
 import grpc.aio
+import mlflow_grpc.v1.artifacts_pb2
+import mlflow_grpc.v1.comparison_pb2
 import mlflow_grpc.v1.run_service_pb2
 import typing
 
@@ -147,6 +149,56 @@ class RunServiceStub:
     ]
     """Restores a deleted run. FAILED_PRECONDITION if it is not deleted."""
 
+    LogArtifacts: grpc.StreamUnaryMultiCallable[
+        mlflow_grpc.v1.artifacts_pb2.LogArtifactsRequest,
+        mlflow_grpc.v1.artifacts_pb2.LogArtifactsResponse,
+    ]
+    """Logs any number of files. Each becomes visible whole, in the place of one
+    that was there, once all of it has come and has the SHA-256 that its last
+    chunk says; nobody sees half of one. When a call fails, the files before the
+    fault are stored and the rest are not.
+
+    DATA_LOSS if a file does not have its SHA-256; FAILED_PRECONDITION if a
+    folder is in its place or a file where it needs a folder, or if it goes on
+    from what is not held; ABORTED if its upload_id is being used by another
+    call; RESOURCE_EXHAUSTED with reason NO_SPACE, and free_bytes in the
+    metadata, if the disk is full. The metadata of the error has the path.
+    """
+
+    GetArtifactUpload: grpc.UnaryUnaryMultiCallable[
+        mlflow_grpc.v1.artifacts_pb2.GetArtifactUploadRequest,
+        mlflow_grpc.v1.artifacts_pb2.GetArtifactUploadResponse,
+    ]
+    """Tells how much is held of a file whose upload was cut off, so that it can be
+    resumed there.
+    """
+
+    ListArtifacts: grpc.UnaryUnaryMultiCallable[
+        mlflow_grpc.v1.artifacts_pb2.ListArtifactsRequest,
+        mlflow_grpc.v1.artifacts_pb2.ListArtifactsResponse,
+    ]
+    """Lists the artifacts of a run, a logged model or a registered version.
+    NOT_FOUND if there is no such file or folder.
+    """
+
+    DownloadArtifact: grpc.UnaryStreamMultiCallable[
+        mlflow_grpc.v1.artifacts_pb2.DownloadArtifactRequest,
+        mlflow_grpc.v1.artifacts_pb2.DownloadArtifactResponse,
+    ]
+    """Sends files, each with its SHA-256 after its last byte. A download that was
+    cut off goes on with an offset, and the SHA-256 is still that of the whole.
+    NOT_FOUND if there is no such file or folder; DATA_LOSS if a file changes
+    while it is read.
+    """
+
+    CompareRuns: grpc.UnaryUnaryMultiCallable[
+        mlflow_grpc.v1.comparison_pb2.CompareRunsRequest,
+        mlflow_grpc.v1.comparison_pb2.CompareRunsResponse,
+    ]
+    """Puts runs side by side: what of them differs and agrees, and how far each
+    metric went.
+    """
+
 class RunServiceAsyncStub:
     """Logs to runs, reads them and searches them.
 
@@ -275,6 +327,56 @@ class RunServiceAsyncStub:
         mlflow_grpc.v1.run_service_pb2.RestoreRunResponse,
     ]
     """Restores a deleted run. FAILED_PRECONDITION if it is not deleted."""
+
+    LogArtifacts: grpc.aio.StreamUnaryMultiCallable[
+        mlflow_grpc.v1.artifacts_pb2.LogArtifactsRequest,
+        mlflow_grpc.v1.artifacts_pb2.LogArtifactsResponse,
+    ]
+    """Logs any number of files. Each becomes visible whole, in the place of one
+    that was there, once all of it has come and has the SHA-256 that its last
+    chunk says; nobody sees half of one. When a call fails, the files before the
+    fault are stored and the rest are not.
+
+    DATA_LOSS if a file does not have its SHA-256; FAILED_PRECONDITION if a
+    folder is in its place or a file where it needs a folder, or if it goes on
+    from what is not held; ABORTED if its upload_id is being used by another
+    call; RESOURCE_EXHAUSTED with reason NO_SPACE, and free_bytes in the
+    metadata, if the disk is full. The metadata of the error has the path.
+    """
+
+    GetArtifactUpload: grpc.aio.UnaryUnaryMultiCallable[
+        mlflow_grpc.v1.artifacts_pb2.GetArtifactUploadRequest,
+        mlflow_grpc.v1.artifacts_pb2.GetArtifactUploadResponse,
+    ]
+    """Tells how much is held of a file whose upload was cut off, so that it can be
+    resumed there.
+    """
+
+    ListArtifacts: grpc.aio.UnaryUnaryMultiCallable[
+        mlflow_grpc.v1.artifacts_pb2.ListArtifactsRequest,
+        mlflow_grpc.v1.artifacts_pb2.ListArtifactsResponse,
+    ]
+    """Lists the artifacts of a run, a logged model or a registered version.
+    NOT_FOUND if there is no such file or folder.
+    """
+
+    DownloadArtifact: grpc.aio.UnaryStreamMultiCallable[
+        mlflow_grpc.v1.artifacts_pb2.DownloadArtifactRequest,
+        mlflow_grpc.v1.artifacts_pb2.DownloadArtifactResponse,
+    ]
+    """Sends files, each with its SHA-256 after its last byte. A download that was
+    cut off goes on with an offset, and the SHA-256 is still that of the whole.
+    NOT_FOUND if there is no such file or folder; DATA_LOSS if a file changes
+    while it is read.
+    """
+
+    CompareRuns: grpc.aio.UnaryUnaryMultiCallable[
+        mlflow_grpc.v1.comparison_pb2.CompareRunsRequest,
+        mlflow_grpc.v1.comparison_pb2.CompareRunsResponse,
+    ]
+    """Puts runs side by side: what of them differs and agrees, and how far each
+    metric went.
+    """
 
 class RunServiceServicer(metaclass=abc.ABCMeta):
     """Logs to runs, reads them and searches them.
@@ -432,5 +534,65 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[mlflow_grpc.v1.run_service_pb2.RestoreRunResponse, collections.abc.Awaitable[mlflow_grpc.v1.run_service_pb2.RestoreRunResponse]]:
         """Restores a deleted run. FAILED_PRECONDITION if it is not deleted."""
+
+    @abc.abstractmethod
+    def LogArtifacts(
+        self,
+        request_iterator: _MaybeAsyncIterator[mlflow_grpc.v1.artifacts_pb2.LogArtifactsRequest],
+        context: _ServicerContext,
+    ) -> typing.Union[mlflow_grpc.v1.artifacts_pb2.LogArtifactsResponse, collections.abc.Awaitable[mlflow_grpc.v1.artifacts_pb2.LogArtifactsResponse]]:
+        """Logs any number of files. Each becomes visible whole, in the place of one
+        that was there, once all of it has come and has the SHA-256 that its last
+        chunk says; nobody sees half of one. When a call fails, the files before the
+        fault are stored and the rest are not.
+
+        DATA_LOSS if a file does not have its SHA-256; FAILED_PRECONDITION if a
+        folder is in its place or a file where it needs a folder, or if it goes on
+        from what is not held; ABORTED if its upload_id is being used by another
+        call; RESOURCE_EXHAUSTED with reason NO_SPACE, and free_bytes in the
+        metadata, if the disk is full. The metadata of the error has the path.
+        """
+
+    @abc.abstractmethod
+    def GetArtifactUpload(
+        self,
+        request: mlflow_grpc.v1.artifacts_pb2.GetArtifactUploadRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[mlflow_grpc.v1.artifacts_pb2.GetArtifactUploadResponse, collections.abc.Awaitable[mlflow_grpc.v1.artifacts_pb2.GetArtifactUploadResponse]]:
+        """Tells how much is held of a file whose upload was cut off, so that it can be
+        resumed there.
+        """
+
+    @abc.abstractmethod
+    def ListArtifacts(
+        self,
+        request: mlflow_grpc.v1.artifacts_pb2.ListArtifactsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[mlflow_grpc.v1.artifacts_pb2.ListArtifactsResponse, collections.abc.Awaitable[mlflow_grpc.v1.artifacts_pb2.ListArtifactsResponse]]:
+        """Lists the artifacts of a run, a logged model or a registered version.
+        NOT_FOUND if there is no such file or folder.
+        """
+
+    @abc.abstractmethod
+    def DownloadArtifact(
+        self,
+        request: mlflow_grpc.v1.artifacts_pb2.DownloadArtifactRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[mlflow_grpc.v1.artifacts_pb2.DownloadArtifactResponse], collections.abc.AsyncIterator[mlflow_grpc.v1.artifacts_pb2.DownloadArtifactResponse]]:
+        """Sends files, each with its SHA-256 after its last byte. A download that was
+        cut off goes on with an offset, and the SHA-256 is still that of the whole.
+        NOT_FOUND if there is no such file or folder; DATA_LOSS if a file changes
+        while it is read.
+        """
+
+    @abc.abstractmethod
+    def CompareRuns(
+        self,
+        request: mlflow_grpc.v1.comparison_pb2.CompareRunsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[mlflow_grpc.v1.comparison_pb2.CompareRunsResponse, collections.abc.Awaitable[mlflow_grpc.v1.comparison_pb2.CompareRunsResponse]]:
+        """Puts runs side by side: what of them differs and agrees, and how far each
+        metric went.
+        """
 
 def add_RunServiceServicer_to_server(servicer: RunServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -1,0 +1,31 @@
+"""Runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mlflow_grpc._calls import comparison as calls
+from mlflow_grpc._entities import Comparison
+from mlflow_grpc._enums import MetricGoal
+from mlflow_grpc._sync.base import Caller
+
+
+class ComparisonMethods(Caller):
+    """The method that compares runs."""
+
+    def compare_runs(
+        self,
+        run_ids: Sequence[str],
+        goals: Mapping[str, MetricGoal | str] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Comparison:
+        """Puts 2 to 100 runs side by side: params, tags and metrics.
+
+        `goals` says by key which values of a metric are better; without it, words such as
+        `loss` or `accuracy` in the key decide. `timeout` is in seconds.
+
+        Raises `NotFoundError` if there is no such run, `ValueError` for a goal that does not
+        exist.
+        """
+        return self._call(calls.compare_runs(run_ids, goals), timeout)

@@ -1,0 +1,152 @@
+"""Sends and receives batches of files on a blocking channel."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+
+from mlflow_grpc._calls import artifacts as calls
+from mlflow_grpc._config import Deadline
+from mlflow_grpc._entities import Artifact
+from mlflow_grpc._errors import MlflowGrpcError, decode_error
+from mlflow_grpc._files.plan import Batch, Source, batches
+from mlflow_grpc._files.progress import ProgressOption, progress_of
+from mlflow_grpc._files.receiving import Receiving, Remote
+from mlflow_grpc._files.retries import Retries
+from mlflow_grpc._files.sending import Moved, Sending
+from mlflow_grpc._sync.listing import ListingMethods
+
+B = TypeVar("B")
+R = TypeVar("R")
+
+
+class Transfers(ListingMethods):
+    """Moves files, several calls at a time, and takes up again what was cut off."""
+
+    def _upload(
+        self, of: str, sources: list[Source], progress: ProgressOption, timeout: float | None
+    ) -> list[Artifact]:
+        deadline = Deadline(timeout)
+        total = sum(source.size for source in sources)
+        with progress_of(progress, "sending", total, len(sources)) as moved:
+            stored = self._each(
+                batches(sources), lambda batch: self._send(of, batch, moved, deadline)
+            )
+        return [artifact for batch in stored for artifact in batch]
+
+    def _download(
+        self,
+        of: str,
+        files: list[Artifact],
+        folder: Path,
+        progress: ProgressOption,
+        timeout: float | None,
+    ) -> None:
+        deadline = Deadline(timeout)
+        remote = [Remote(file) for file in files]
+        total = sum(file.size for file in remote)
+        with progress_of(progress, "receiving", total, len(files)) as moved:
+            self._each(
+                batches(remote),
+                lambda batch: self._receive(of, Receiving(batch, folder, moved), deadline),
+            )
+
+    def _read(
+        self, of: str, path: str, offset: int, length: int | None, deadline: Deadline
+    ) -> bytes:
+        request = calls.download(of, [path], offset, length)
+        try:
+            messages = self._stub(calls.DOWNLOAD_ARTIFACT)(
+                request, timeout=deadline.left(), metadata=self._config.metadata
+            )
+            return b"".join(chunk.data for message in messages for chunk in message.chunks)
+        except grpc.RpcError as error:
+            raise decode_error(error) from error
+
+    def _each(self, work: Iterable[B], do: Callable[[B], R]) -> list[R]:
+        """What `do` returns for each, in order. The first failure stops what has not begun."""
+        items = list(work)
+        if len(items) == 1:
+            return [do(items[0])]
+        with ThreadPoolExecutor(self._config.parallel_files) as pool:
+            futures = [pool.submit(do, item) for item in items]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _send(
+        self, of: str, batch: Batch[Source], moved: Moved, deadline: Deadline
+    ) -> list[Artifact]:
+        sending = Sending(of, batch, moved)
+        retries = Retries(enabled=self._config.retry_attempts > 1)
+        offset: int | None = 0
+        while True:
+            try:
+                if offset is None:
+                    offset = self._held(of, batch, deadline)
+                failure: list[Exception] = []
+                requests = _ending(sending.requests(offset), failure)
+                try:
+                    response = self._stub(calls.LOG_ARTIFACTS)(
+                        requests, timeout=deadline.left(), metadata=self._config.metadata
+                    )
+                except grpc.RpcError as error:
+                    raise (failure[0] if failure else decode_error(error)) from error
+                if failure:
+                    raise failure[0]
+                return sending.check(response)
+            except MlflowGrpcError as error:
+                time.sleep(retries.delay(error, sending.sent))
+                offset = None
+
+    def _held(self, of: str, batch: Batch[Source], deadline: Deadline) -> int:
+        if not batch.is_large:
+            return 0
+        call = calls.get_artifact_upload(of, batch.files[0].path, batch.upload_id)
+        return self._call(call, deadline.left())
+
+    def _receive(self, of: str, receiving: Receiving, deadline: Deadline) -> None:
+        retries = Retries(enabled=self._config.retry_attempts > 1)
+        while True:
+            try:
+                offset = receiving.begin()
+                try:
+                    messages = self._stub(calls.DOWNLOAD_ARTIFACT)(
+                        calls.download(of, receiving.paths, offset),
+                        timeout=deadline.left(),
+                        metadata=self._config.metadata,
+                    )
+                    try:
+                        for message in messages:
+                            receiving.take(message.chunks)
+                    finally:
+                        messages.cancel()
+                except grpc.RpcError as error:
+                    raise decode_error(error) from error
+                receiving.check()
+                return
+            except MlflowGrpcError as error:
+                delay = retries.delay(error, receiving.received)
+                if Retries.is_damage(error):
+                    receiving.restart()
+                time.sleep(delay)
+            finally:
+                receiving.close()
+
+
+def _ending(requests: Iterable[R], failure: list[Exception]) -> Iterator[R]:
+    """The requests, up to one that cannot be made.
+
+    Why not goes to `failure`: what an iterator of requests raises, gRPC only logs.
+    """
+    try:
+        yield from requests
+    except Exception as error:
+        failure.append(error)

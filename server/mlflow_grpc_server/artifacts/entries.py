@@ -1,0 +1,77 @@
+"""What is at a path, and what moves: the values that the parts of this package share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from mlflow_grpc_server.artifacts.paths import Parts
+from mlflow_grpc_server.artifacts.staging import Staging
+
+__all__ = ["Chunk", "Entry", "Root", "Stored", "Writer"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or folder; its size in bytes."""
+
+    parts: Parts
+    is_dir: bool
+    size: int
+
+    @property
+    def path(self) -> str:
+        """The path below the artifacts of the run or model."""
+        return "/".join(self.parts)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file that was stored; its size in bytes and its SHA-256 in hexadecimal digits."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class Chunk(Protocol):
+    """Some bytes of a file, as the message of that name has them."""
+
+    path: str
+    size: int
+    offset: int
+    data: bytes
+    sha256: str
+    upload_id: str
+
+
+class Writer(Protocol):
+    """Where whole files go."""
+
+    def commit(self, staged: Path, parts: Parts) -> None:
+        """Make a staged file visible at its path; the staged one is gone then."""
+
+    def close(self) -> None:
+        """Let go of what is open."""
+
+
+class Root(Protocol):
+    """The artifacts of one run or model."""
+
+    staging: Staging
+    key: str
+    """What tells it from every other."""
+
+    def writer(self) -> Writer:
+        """Return a place for whole files."""
+
+    def open(self, parts: Parts) -> int:
+        """Return a descriptor of a file. Raises NotFoundError."""
+
+    def entry(self, parts: Parts) -> Entry:
+        """Return what is at a path. Raises NotFoundError."""
+
+    def walk(self, parts: Parts, *, recursive: bool, after: Parts = ()) -> Iterator[Entry]:
+        """Yield what is in a folder, by path, from behind `after`. Raises NotFoundError."""

@@ -1,0 +1,167 @@
+"""Artifacts in a folder of this machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlflow_grpc_server.artifacts.entries import Entry
+from mlflow_grpc_server.artifacts.paths import Parts
+from mlflow_grpc_server.artifacts.staging import Staging
+from mlflow_grpc_server.exceptions import FailedPreconditionError, NotFoundError
+
+__all__ = ["LocalRoot"]
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NO_FOLDER = (errno.ENOTDIR, errno.ELOOP)
+
+
+class LocalRoot:
+    """The folder of one run or model.
+
+    Every part of a path is opened below the one before without following symbolic links, so
+    that no path and no link, however it is raced, leads out of the folder.
+    """
+
+    def __init__(self, folder: Path, staging: Staging) -> None:
+        self._folder = folder
+        self.staging = staging
+        self.key = str(folder)
+
+    def writer(self) -> LocalWriter:
+        """Return a place for whole files."""
+        return LocalWriter(self._folder)
+
+    def open(self, parts: Parts) -> int:
+        """Return a descriptor of a file. Raises NotFoundError."""
+        folder = self._open_folder(parts[:-1], parts)
+        try:
+            descriptor = os.open(parts[-1], _FILE, dir_fd=folder)
+        except OSError as error:
+            raise NotFoundError("artifact", "/".join(parts)) from error
+        finally:
+            os.close(folder)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise NotFoundError("artifact file", "/".join(parts))
+        return descriptor
+
+    def entry(self, parts: Parts) -> Entry:
+        """Return what is at a path. Raises NotFoundError."""
+        if not parts:
+            return Entry((), True, 0)
+        folder = self._open_folder(parts[:-1], parts)
+        try:
+            found = os.stat(parts[-1], dir_fd=folder, follow_symlinks=False)
+        except OSError as error:
+            raise NotFoundError("artifact", "/".join(parts)) from error
+        finally:
+            os.close(folder)
+        if stat.S_ISDIR(found.st_mode):
+            return Entry(parts, True, 0)
+        if stat.S_ISREG(found.st_mode):
+            return Entry(parts, False, found.st_size)
+        raise NotFoundError("artifact", "/".join(parts))
+
+    def walk(self, parts: Parts, *, recursive: bool, after: Parts = ()) -> Iterator[Entry]:
+        """Yield what is in a folder, by path, from behind `after`."""
+        try:
+            folder = self._open_folder(parts, parts)
+        except NotFoundError:
+            if parts:
+                raise
+            return
+        try:
+            with os.scandir(folder) as entries:
+                found = sorted(
+                    (entry.name, is_dir, 0 if is_dir else entry.stat(follow_symlinks=False).st_size)
+                    for entry in entries
+                    if (is_dir := entry.is_dir(follow_symlinks=False))
+                    or entry.is_file(follow_symlinks=False)
+                )
+        finally:
+            os.close(folder)
+        for name, is_dir, size in found:
+            here = (*parts, name)
+            if here > after:
+                yield Entry(here, is_dir, size)
+            if is_dir and recursive and here >= after[: len(here)]:
+                yield from self.walk(here, recursive=True, after=after)
+
+    def _open_folder(self, parts: Parts, whole: Parts) -> int:
+        try:
+            folder = os.open(self._folder, _FOLDER & ~os.O_NOFOLLOW)
+            for part in parts:
+                folder = _step(folder, part)
+        except OSError as error:
+            raise NotFoundError("artifact", "/".join(whole)) from error
+        return folder
+
+
+class LocalWriter:
+    """Moves whole files to their places in a folder. Used by one thread at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._parts: Parts = ()
+        self._descriptor = -1
+
+    def commit(self, staged: Path, parts: Parts) -> None:
+        """Move a staged file to its place, in one step.
+
+        Raises FailedPreconditionError if a folder is there, or a file where a folder has to be.
+        """
+        try:
+            folder = self._open_parent(parts[:-1])
+            os.rename(staged, parts[-1], dst_dir_fd=folder)
+        except IsADirectoryError as error:
+            raise _blocked(parts, "ARTIFACT_IS_FOLDER", "is a folder") from error
+        except OSError as error:
+            if error.errno not in _NO_FOLDER:
+                raise
+            raise _blocked(parts, "PARENT_IS_FILE", "would be below a file") from error
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _open_parent(self, parts: Parts) -> int:
+        # Files of one folder mostly come one after the other.
+        if self._descriptor >= 0 and parts == self._parts and _is_there(self._descriptor):
+            return self._descriptor
+        self.close()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        folder = os.open(self._folder, _FOLDER & ~os.O_NOFOLLOW)
+        for part in parts:
+            try:
+                os.mkdir(part, dir_fd=folder)
+            except FileExistsError:
+                pass
+            except BaseException:
+                os.close(folder)
+                raise
+            folder = _step(folder, part)
+        self._parts, self._descriptor = parts, folder
+        return folder
+
+
+def _is_there(folder: int) -> bool:
+    return os.fstat(folder).st_nlink > 0
+
+
+def _step(folder: int, part: str) -> int:
+    try:
+        return os.open(part, _FOLDER, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def _blocked(parts: Parts, reason: str, fault: str) -> FailedPreconditionError:
+    path = "/".join(parts)
+    return FailedPreconditionError(reason, f"The artifact {path!r} {fault}.", {"path": path})

@@ -1,0 +1,63 @@
+"""Which paths may name an artifact."""
+
+from __future__ import annotations
+
+import re
+
+from mlflow.exceptions import MlflowException
+from mlflow.utils.uri import validate_path_is_safe
+
+from mlflow_grpc_server.exceptions import InvalidFieldError
+
+__all__ = ["Parts", "parse"]
+
+Parts = tuple[str, ...]
+
+_MOST_BYTES = 1024
+_MOST_PART_BYTES = 255
+_DRIVE = re.compile(r"[A-Za-z]:")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# MLflow's lists leave out names that begin so: its own files that are being written.
+_MLFLOW_TEMPORARY = ".artifact.uploading."
+
+
+def parse(path: str, field: str) -> Parts:
+    """Return the parts of a path below the artifacts of a run or model.
+
+    Raises InvalidFieldError, naming `field`, for a path that could mean another place than the
+    one it spells, here, on another system, or to MLflow.
+    """
+    parts = tuple(path.split("/"))
+    fault = _fault(path, parts)
+    if fault:
+        raise InvalidFieldError(field, fault)
+    return parts
+
+
+def _fault(path: str, parts: Parts) -> str | None:
+    if not path:
+        return "is required"
+    if path.startswith("/") or _DRIVE.match(path):
+        return "is absolute; paths are below the artifacts of the run or model"
+    if _CONTROL.search(path):
+        return "contains a control character"
+    if "\\" in path:
+        return "contains a backslash; the parts of a path are separated by '/'"
+    if not {"", ".", ".."}.isdisjoint(parts):
+        return "has a part that is empty, '.' or '..'"
+    if len(path.encode()) > _MOST_BYTES:
+        return f"is longer than {_MOST_BYTES:,} bytes"
+    if any(len(part.encode()) > _MOST_PART_BYTES for part in parts):
+        return f"has a part longer than {_MOST_PART_BYTES} bytes"
+    if any(part.startswith(_MLFLOW_TEMPORARY) for part in parts):
+        return f"has a part that starts with {_MLFLOW_TEMPORARY!r}, which MLflow hides"
+    if not _is_plain(path):
+        return "is one that MLflow would decode to another: leave out '#', '%..', '?' and ';'"
+    return None
+
+
+def _is_plain(path: str) -> bool:
+    try:
+        return bool(validate_path_is_safe(path) == path)
+    except (MlflowException, ValueError):
+        return False

@@ -1,0 +1,151 @@
+"""Files that are still arriving, in a hidden folder beside the artifacts."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mlflow_grpc_server.exceptions import ConcurrentUploadError, NoSpaceError
+
+__all__ = ["STAGING_NAME", "Staging"]
+
+STAGING_NAME = ".mlflow-grpc-staging"
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Staging:
+    """A folder of half-sent files, on the file system where they will end up.
+
+    A part is named after what it is a part of, so that any replica and a restarted server find
+    it. Who writes to one holds its lock, which ends with the process.
+    """
+
+    def __init__(self, folder: Path, most_bytes: int | None = None) -> None:
+        self.folder = folder
+        self._most_bytes = most_bytes
+        self._opened = time.time()
+
+    def create(self) -> tuple[Path, int]:
+        """Make a new empty file; return its path and a locked descriptor."""
+        path = self.folder / f"{uuid.uuid4().hex}.tmp"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            descriptor = os.open(path, flags, 0o666)
+        except FileNotFoundError:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, flags, 0o666)
+        _lock(descriptor)
+        return path, descriptor
+
+    @contextmanager
+    def beside(self) -> Iterator[Path]:
+        """A folder that is there for the block, for a file that needs a name of its own."""
+        folder = Path(tempfile.mkdtemp(prefix="named-", dir=self.folder))
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _lock(descriptor)
+            yield folder
+        finally:
+            os.close(descriptor)
+            shutil.rmtree(folder)
+
+    def resume(self, key: str, shown: str) -> tuple[Path, int]:
+        """Open the part of `key`, new or held; return its path and a locked descriptor.
+
+        Raises ConcurrentUploadError if another call has it open.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.part(key)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        if not _lock(descriptor):
+            os.close(descriptor)
+            raise ConcurrentUploadError(shown)
+        return path, descriptor
+
+    def part(self, key: str) -> Path:
+        """Return where the part of `key` is, if it is."""
+        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.part"
+
+    def held(self, key: str) -> int:
+        """Return how many bytes are held of `key`."""
+        try:
+            return self.part(key).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def check_room(self, path: str, wanted: int) -> None:
+        """Raise NoSpaceError if `wanted` more bytes have no room."""
+        free = self.free_bytes()
+        if wanted > free:
+            raise NoSpaceError(path, free)
+
+    def free_bytes(self) -> int:
+        """Return how many more bytes there is room for."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        found = os.statvfs(self.folder)
+        free = found.f_bavail * found.f_frsize
+        if self._most_bytes is None:
+            return free
+        with os.scandir(self.folder) as entries:
+            used = sum(_size(entry) for entry in entries)
+        return max(0, min(free, self._most_bytes - used))
+
+    def full(self, error: OSError, path: str) -> NoSpaceError | None:
+        """Return what to raise for `error` if it says that there is no more room."""
+        return NoSpaceError(path, self.free_bytes()) if error.errno in _FULL else None
+
+    def sweep(self, seconds: float) -> int:
+        """Delete what nobody has written to for `seconds`; return how many files that were.
+
+        Time before this process does not count: who lost the server may come back to it.
+        """
+        deleted = 0
+        now = time.time()
+        with suppress(FileNotFoundError), os.scandir(self.folder) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    since = max(self._opened, entry.stat(follow_symlinks=False).st_mtime)
+                    if now - since <= seconds:
+                        continue
+                    deleted += _delete_unlocked(entry.path)
+        return deleted
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _delete_unlocked(path: str) -> bool:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not _lock(descriptor):
+            return False
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,332 @@
+"""Uploads and downloads that are cut, damaged, refused or raced."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from mlflow_grpc import Client, Progress, ResourceExhaustedError
+from tests import artifacts
+from tests.artifacts import pieces, sha256, wait_for, whole
+from tests.conftest import Served
+from tests.rpc import describe
+from tests.servers import ServerProcess, free_port
+from tests.unit.client.driver import Driver
+
+STAGING = "mlartifacts/.mlflow-grpc-staging"
+SIZE = 48 * 2**20
+
+HALF_AN_UPLOAD = """
+import sys, threading, grpc
+from tests import artifacts
+
+def chunks():
+    yield from artifacts.pieces("p", b"x" * 100, 10, upload_id="kept")[:5]
+    threading.Event().wait()
+
+stub = artifacts.stub(grpc.insecure_channel(sys.argv[1]))
+stub.LogArtifacts(artifacts.messages(sys.argv[2], chunks()))
+"""
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("big") / "big.bin"
+    path.write_bytes(os.urandom(SIZE))
+    return path
+
+
+def staged(folder: Path) -> list[Path]:
+    """What has arrived of unfinished uploads."""
+    return list((folder / STAGING).glob("*"))
+
+
+def visible(folder: Path, run_id: str) -> dict[str, bytes]:
+    return artifacts.files_below(folder / "mlartifacts" / "0" / run_id / "artifacts")
+
+
+class Killing:
+    """A callback that kills the server, and starts it anew, once a share of the bytes moved."""
+
+    def __init__(self, folder: Path, share: float) -> None:
+        self.folder = folder
+        self.share = share
+        self.port = free_port()
+        self.server = ServerProcess(folder, port=self.port)
+        self.killed_at: int | None = None
+        self.lowest_after: int | None = None
+        self._restarting: threading.Thread | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        if self.killed_at is not None:
+            if self.lowest_after is None:
+                self.lowest_after = progress.bytes_done
+            self.lowest_after = min(self.lowest_after, progress.bytes_done)
+        elif progress.bytes_done > self.share * progress.bytes_total:
+            self.killed_at = progress.bytes_done
+            self.server.signal(signal.SIGKILL)
+            self.server.wait()
+            self._restarting = threading.Thread(target=self._restart)
+            self._restarting.start()
+
+    def _restart(self) -> None:
+        self.server.__exit__(None, None, None)
+        self.server = ServerProcess(self.folder, port=self.port)
+
+    def stop(self) -> None:
+        if self._restarting is not None:
+            self._restarting.join()
+        self.server.__exit__(None, None, None)
+
+
+@contextmanager
+def killing(folder: Path, share: float) -> Iterator[Killing]:
+    made = Killing(folder, share)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.mark.parametrize("kind", ["sync", pytest.param("aio", marks=pytest.mark.slow)])
+async def test_a_killed_server_is_resumed_both_ways(tmp_path: Path, big: Path, kind: str) -> None:
+    data = artifacts.content(big)
+    with killing(tmp_path, 0.6) as upload:
+        driver = Driver(kind, upload.server.address)
+        run_id = (await driver.call("create_run", "0")).info.run_id
+        stored = await driver.call("log_artifact", run_id, big, progress=upload)
+        assert stored.sha256 == sha256(data)
+        assert upload.killed_at is not None
+        # It went on from what the server held, and did not begin again.
+        assert upload.lowest_after is not None
+        assert upload.lowest_after > upload.killed_at / 2
+        assert staged(tmp_path) == []
+        await driver.close()
+    with killing(tmp_path, 0.6) as download:
+        driver = Driver(kind, download.server.address)
+        place = await driver.call(
+            "download_artifacts", run_id, "big.bin", tmp_path / "out", progress=download
+        )
+        assert artifacts.content(place) == data
+        assert download.killed_at is not None
+        assert download.lowest_after is not None
+        assert download.lowest_after > download.killed_at / 2
+        assert set(artifacts.files_below(tmp_path / "out")) == {"big.bin"}
+        await driver.close()
+
+
+@pytest.fixture
+def stub(served: Served) -> Iterator[Any]:
+    with grpc.insecure_channel(served.address) as channel:
+        yield artifacts.stub(channel)
+
+
+@pytest.fixture
+def run_id(served: Served) -> str:
+    with Client(served.address) as client:
+        return client.create_run("0").info.run_id
+
+
+def test_an_upload_goes_on_from_what_is_held(stub: Any, run_id: str, served: Served) -> None:
+    data = os.urandom(3 * 2**20)
+    chunks = pieces("part", data, 2**20, upload_id="u-1")
+    asked = artifacts.pb.GetArtifactUploadRequest(run_id=run_id, path="part", upload_id="u-1")
+    assert stub.GetArtifactUpload(asked).held_bytes == 0
+    # Ends before the file does, as after a cut.
+    with pytest.raises(grpc.RpcError):
+        artifacts.log(stub, run_id, *chunks[:2])
+    assert stub.GetArtifactUpload(asked).held_bytes == 2 * 2**20
+    assert visible(served.folder, run_id) == {}
+    chunks[2].path, chunks[2].size, chunks[2].upload_id = "part", len(data), "u-1"
+    chunks[2].offset = 2 * 2**20
+    assert artifacts.log(stub, run_id, chunks[2]).artifacts[0].sha256 == sha256(data)
+    assert visible(served.folder, run_id) == {"part": data}
+    assert stub.GetArtifactUpload(asked).held_bytes == 0
+
+
+def test_one_call_at_a_time_uses_an_upload_id(stub: Any, run_id: str, served: Served) -> None:
+    chunks = pieces("part", b"x" * 20, 10, upload_id="u-2")
+    sending = threading.Event()
+
+    def slow() -> Iterator[Any]:
+        yield from artifacts.messages(run_id, chunks[:1])
+        sending.wait(30)
+        yield from artifacts.messages(run_id, chunks[1:])
+
+    first = stub.LogArtifacts.future(slow())
+    asked = artifacts.pb.GetArtifactUploadRequest(run_id=run_id, path="part", upload_id="u-2")
+    wait_for(lambda: stub.GetArtifactUpload(asked).held_bytes == 10)
+    with pytest.raises(grpc.RpcError) as caught:
+        artifacts.log(stub, run_id, *chunks)
+    assert describe(caught.value).reason == "UPLOAD_IN_USE"
+    sending.set()
+    assert first.result(30).artifacts[0].size == 20
+
+
+@pytest.mark.parametrize("upload_id", ["", "u-3"])
+def test_a_damaged_file_is_not_stored(
+    stub: Any, run_id: str, served: Served, upload_id: str
+) -> None:
+    chunks = pieces("bad", os.urandom(2**20), 2**18, upload_id)
+    chunks[2].data = b"\0" + chunks[2].data[1:]
+    with pytest.raises(grpc.RpcError) as caught:
+        artifacts.log(stub, run_id, whole("good", b"1"), *chunks, whole("after", b"2"))
+    failure = describe(caught.value)
+    assert (failure.code, failure.reason) == (grpc.StatusCode.DATA_LOSS, "CHECKSUM_MISMATCH")
+    assert failure.metadata["path"] == "bad"
+    assert visible(served.folder, run_id) == {"good": b"1"}
+    assert staged(served.folder) == []
+
+
+@pytest.mark.parametrize(
+    ("chunks", "field"),
+    [
+        ([whole("a", b"1", size=2)], "chunks[0].size"),
+        (pieces("a", b"123", 2)[1:], "chunks[0].path"),
+        ([pieces("a", b"123", 2)[0], whole("b", b"1")], "chunks[0].path"),
+        (pieces("a", b"123", 2)[:1], "chunks"),
+        (
+            [*pieces("a", b"123", 2)[:1], artifacts.pb.ArtifactChunk(data=b"toolong")],
+            "chunks[0].data",
+        ),
+        (
+            [*pieces("a", b"123", 2)[:1], artifacts.pb.ArtifactChunk(sha256=sha256(b"12"))],
+            "chunks[0].sha256",
+        ),
+    ],
+)
+def test_chunks_out_of_order_store_nothing(
+    stub: Any, run_id: str, served: Served, chunks: list[Any], field: str
+) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        artifacts.log(stub, run_id, *chunks)
+    failure = describe(caught.value)
+    assert (failure.code, failure.fields) == (grpc.StatusCode.INVALID_ARGUMENT, (field,))
+    assert visible(served.folder, run_id) == {}
+    assert staged(served.folder) == []
+
+
+def test_files_and_folders_do_not_replace_each_other(
+    stub: Any, run_id: str, served: Served
+) -> None:
+    artifacts.log(stub, run_id, whole("file", b"1"), whole("folder/file", b"2"))
+    for path, reason in (("folder", "ARTIFACT_IS_FOLDER"), ("file/below", "PARENT_IS_FILE")):
+        for chunks in ([whole(path, b"new")], pieces(path, b"new", 1)):
+            with pytest.raises(grpc.RpcError) as caught:
+                artifacts.log(stub, run_id, *chunks)
+            assert describe(caught.value).reason == reason
+    assert visible(served.folder, run_id) == {"file": b"1", "folder/file": b"2"}
+    assert staged(served.folder) == []
+
+
+def test_what_nobody_comes_back_for_is_deleted(tmp_path: Path) -> None:
+    """A dead server's half file, a cancelled upload's, and a killed client's, which had an id."""
+    folder = tmp_path / STAGING
+    folder.mkdir(parents=True)
+    (folder / "left.part").write_bytes(b"half")
+
+    def half_there() -> bool:
+        return [path.stat().st_size for path in staged(tmp_path)] == [50]
+
+    with ServerProcess(tmp_path, "--upload-retention", "0.2") as server:
+        wait_for(lambda: staged(tmp_path) == [])
+        with Client(server.address) as client:
+            run_id = client.create_run("0").info.run_id
+        with grpc.insecure_channel(server.address) as channel:
+
+            def chunks() -> Iterator[Any]:
+                yield from pieces("p", b"x" * 100, 10)[:5]
+                threading.Event().wait(30)
+
+            sent = artifacts.messages(run_id, chunks())
+            call = artifacts.stub(channel).LogArtifacts.future(sent)
+            wait_for(half_there)
+            call.cancel()
+            wait_for(lambda: staged(tmp_path) == [])
+        process = subprocess.Popen(
+            [sys.executable, "-c", HALF_AN_UPLOAD, server.address, run_id],
+        )
+        wait_for(half_there)
+        process.kill()
+        process.wait()
+        wait_for(lambda: staged(tmp_path) == [])
+        assert visible(tmp_path, run_id) == {}
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
+    """A file system of its own for `folder`; needs root."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"cannot mount a small file system: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk(tmp_path: Path, big: Path) -> None:
+    disk = tmp_path / "disk"
+    with small_disk(disk, 8):
+        place = ("--artifacts-destination", str(disk))
+        with ServerProcess(tmp_path, *place) as server, Client(server.address) as client:
+            run_id = client.create_run("0").info.run_id
+            client.log_text(run_id, "fits", "fits")
+            with pytest.raises(ResourceExhaustedError) as told:
+                client.log_artifact(run_id, big)
+            assert told.value.reason == "NO_SPACE"
+            assert 0 < int(told.value.metadata["free_bytes"]) < 8 * 2**20
+            assert told.value.metadata["path"] == "big.bin"
+            with grpc.insecure_channel(server.address) as channel:
+                # Two that fit one by one and not together, so that the disk fills on the way.
+                half = pieces("half", b"x" * (6 * 2**20), 2**20)
+                calls = [
+                    artifacts.stub(channel).LogArtifacts.future(
+                        artifacts.messages(run_id, _renamed(half, f"half-{number}"))
+                    )
+                    for number in range(2)
+                ]
+                reasons = [describe(c).reason for call in calls if (c := call.exception(30))]
+            assert reasons
+            assert set(reasons) == {"NO_SPACE"}
+            wait_for(lambda: not list((disk / ".mlflow-grpc-staging").glob("*")))
+            shown = {one.path for one in client.list_artifacts(run_id)}
+            assert shown <= {"fits", "half-0", "half-1"}
+            assert len(shown) == 3 - len(reasons)
+            assert client.read_artifact(run_id, "fits") == b"fits"
+
+
+def _renamed(chunks: list[Any], path: str) -> list[Any]:
+    first = artifacts.pb.ArtifactChunk()
+    first.CopyFrom(chunks[0])
+    first.path = path
+    return [first, *chunks[1:]]
+
+
+async def test_a_file_that_shrinks_while_it_is_sent_is_refused(
+    served: Served, run_id: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "shrinks"
+
+    def shrink(progress: Progress) -> None:
+        os.truncate(path, 2**20)
+
+    for kind in ("sync", "aio"):
+        driver = Driver(kind, served.address)
+        path.write_bytes(b"x" * (9 * 2**20))
+        with pytest.raises(OSError, match="changed while it was read"):
+            await driver.call("log_artifact", run_id, path, progress=shrink)
+        await driver.close()
+    assert visible(served.folder, run_id) == {}

@@ -1,0 +1,106 @@
+"""Artifacts in a store that speaks S3: moto's server, in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import grpc
+import pytest
+from moto.server import ThreadedMotoServer
+
+from mlflow_grpc import Client, NotFoundError, ResourceExhaustedError, UnavailableError
+from tests import artifacts
+from tests.artifacts import pieces, whole
+from tests.rpc import describe
+from tests.servers import ServerProcess
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture
+def moto() -> Iterator[ThreadedMotoServer]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def bucket(moto: ThreadedMotoServer, monkeypatch: pytest.MonkeyPatch) -> Any:
+    host, port = moto.get_host_and_port()
+    url = f"http://{host}:{port}"
+    for name, value in {
+        "MLFLOW_S3_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "hunter2",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    bucket = boto3.resource("s3", endpoint_url=url).Bucket("artifacts")
+    bucket.create()
+    return bucket
+
+
+def test_files_in_s3(moto: ThreadedMotoServer, bucket: Any, tmp_path: Path) -> None:
+    staging = tmp_path / "staging"
+    folder = tmp_path / "in"
+    (folder / "deep").mkdir(parents=True)
+    for name, size in (("empty", 0), ("a.txt", 5), ("deep/large.bin", 9 * 2**20 + 1)):
+        (folder / name).write_bytes(os.urandom(size))
+    want = artifacts.files_below(folder)
+    arguments = (
+        *("--artifacts-destination", "s3://artifacts/top"),
+        *("--artifacts-staging", str(staging)),
+        *("--artifacts-staging-bytes", str(20 * 2**20)),
+    )
+    with ServerProcess(tmp_path, *arguments) as server, Client(server.address) as client:
+        run = client.start_run()
+        stored = run.log_artifacts(folder)
+        assert {one.path: one.sha256 for one in stored} == {
+            path: artifacts.sha256(data) for path, data in want.items()
+        }
+        prefix = f"top/0/{run.run_id}/artifacts/"
+        kept = {
+            one.key.removeprefix(prefix): one.get()["Body"].read() for one in bucket.objects.all()
+        }
+        assert kept == want
+        listed = [(one.path, one.file_size) for one in run.list_artifacts(recursive=True)]
+        assert listed == [
+            ("a.txt", 5),
+            ("deep", None),
+            ("deep/large.bin", 9 * 2**20 + 1),
+            ("empty", 0),
+        ]
+        place = run.download_artifacts(dst_path=tmp_path / "out")
+        assert artifacts.files_below(place) == want
+        assert client.read_artifact(run.run_id, "a.txt", 1, 3) == want["a.txt"][1:4]
+        for path in ("absent", "deep/absent", "deep/large"):
+            with pytest.raises(NotFoundError):
+                client.read_artifact(run.run_id, path)
+        with grpc.insecure_channel(server.address) as channel:
+            stub = artifacts.stub(channel)
+            bad = pieces("bad", b"x" * 100, 10)
+            bad[3].data = b"y" * 10
+            with pytest.raises(grpc.RpcError) as caught:
+                artifacts.log(stub, run.run_id, whole("good", b"1"), *bad)
+            assert describe(caught.value).code is grpc.StatusCode.DATA_LOSS
+        assert {one.path for one in run.list_artifacts()} == {"a.txt", "deep", "empty", "good"}
+        too_large = tmp_path / "too-large"
+        too_large.write_bytes(bytes(21 * 2**20))
+        with pytest.raises(ResourceExhaustedError) as full:
+            run.log_artifact(too_large)
+        assert full.value.reason == "NO_SPACE"
+        assert list(staging.iterdir()) == []
+
+        moto.stop()
+        with pytest.raises(UnavailableError) as gone:
+            client.read_artifact(run.run_id, "a.txt")
+        assert gone.value.reason == "ARTIFACT_STORE_UNAVAILABLE"
+    assert "hunter2" not in server.log.read_text()
