@@ -35,7 +35,7 @@ run: $(VENV)/.stamp ## Start the server on 127.0.0.1:50051 over SQLite (ARGS='--
 	$(BIN)/mlflow-grpc-server $(ARGS)
 
 test: $(VENV)/.stamp ## Run the tests (ARGS='-k name ...')
-	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/python -m pytest -m 'not slow' $(ARGS)
+	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/python -m pytest -m 'not slow' -n 3 --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.stamp ## Run the long fault and load tests
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/python -m pytest -m slow --timeout 900 $(ARGS)

@@ -30,7 +30,7 @@ def _log(run: ActiveRun, number: int) -> dict[str, float]:
     now = time.perf_counter_ns
     started = before = now()
     for step in range(number):
-        run.log_metric("loss", step / 7, _TIMESTAMP + step, step)
+        run.log_metric("loss", step / 7, step, _TIMESTAMP + step)
         after = now()
         costs.append(after - before)
         before = after

@@ -88,7 +88,9 @@ def kill_the_server(tmp_path: Path, kills: int, trainers: int, points: int) -> N
         server = stack.enter_context(serve(tmp_path / "server", port))
         run_ids = start_runs(server.address, trainers)
         watched: list[int] = []
-        watcher = threading.Thread(target=watch, args=(server.address, run_ids[0], watched))
+        watcher = threading.Thread(
+            target=watch, args=(server.address, run_ids[0], watched), daemon=True
+        )
         watcher.start()
         running = [
             stack.enter_context(train(server.address, run_id, points, points)) for run_id in run_ids
@@ -106,6 +108,7 @@ def kill_the_server(tmp_path: Path, kills: int, trainers: int, points: int) -> N
             client.wait_until_ready(60)
             client.end_run(run_ids[0])
         watcher.join(120)
+        assert not watcher.is_alive(), f"the watcher has seen {len(watched)} points"
         assert sorted(watched) == list(range(points))
 
 
