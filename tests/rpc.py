@@ -17,6 +17,7 @@ from grpc_status import rpc_status
 from mlflow_grpc.v1 import (
     experiment_service_pb2,
     model_registry_service_pb2,
+    model_serving_service_pb2,
     run_service_pb2,
     status_service_pb2,
 )
@@ -28,6 +29,7 @@ _FILES = (
     experiment_service_pb2,
     run_service_pb2,
     model_registry_service_pb2,
+    model_serving_service_pb2,
 )
 
 
@@ -53,7 +55,7 @@ class Failure:
 
 
 class Rpcs:
-    """Unary calls by the RPC's name, with requests as JSON-like dicts."""
+    """Calls by the RPC's name, with requests as JSON-like dicts; of streams, the first response."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
@@ -65,12 +67,14 @@ class Rpcs:
         return self.send(method, message)
 
     def send(self, method: MethodDescriptor, message: Message, **options: Any) -> Any:
-        call = self._channel.unary_unary(
+        kind = self._channel.unary_stream if method.server_streaming else self._channel.unary_unary
+        call = kind(
             f"/{method.containing_service.full_name}/{method.name}",
             request_serializer=GetMessageClass(method.input_type).SerializeToString,
             response_deserializer=GetMessageClass(method.output_type).FromString,
         )
-        return call(message, timeout=30, **options)
+        response: Any = call(message, timeout=30, **options)
+        return next(response) if method.server_streaming else response
 
     def failure(self, name: str, /, **request: Any) -> Failure:
         """Make a call that must fail, and return how it did."""

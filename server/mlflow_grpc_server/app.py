@@ -16,6 +16,8 @@ from mlflow_grpc.v1 import (
     experiment_service_pb2_grpc,
     model_registry_service_pb2,
     model_registry_service_pb2_grpc,
+    model_serving_service_pb2,
+    model_serving_service_pb2_grpc,
     run_service_pb2,
     run_service_pb2_grpc,
     status_service_pb2,
@@ -27,7 +29,9 @@ from mlflow_grpc_server.interceptors.calls import CallInterceptor
 from mlflow_grpc_server.services.experiments import ExperimentServicer
 from mlflow_grpc_server.services.registry import ModelRegistryServicer
 from mlflow_grpc_server.services.runs import RunServicer
+from mlflow_grpc_server.services.serving import ModelServingServicer
 from mlflow_grpc_server.services.status import StatusServicer
+from mlflow_grpc_server.serving.open import open_engine
 from mlflow_grpc_server.settings import Settings
 from mlflow_grpc_server.tracking.pool import BlockingPool
 from mlflow_grpc_server.tracking.registry import Registry
@@ -45,6 +49,9 @@ _STORE_OF_SERVICE: dict[str, Component | None] = {
     "mlflow_grpc.v1.ExperimentService": Component.TRACKING_STORE,
     "mlflow_grpc.v1.RunService": Component.TRACKING_STORE,
     "mlflow_grpc.v1.ModelRegistryService": Component.MODEL_REGISTRY,
+    # What is deployed answers whether or not the registry does.
+    "mlflow_grpc.v1.ModelServingService": None,
+    "inference.GRPCInferenceService": None,
 }
 
 _CHANNEL_OPTIONS = (
@@ -73,8 +80,9 @@ class App:
         self._settings = settings
         self._stores = stores
         self._start_ms = time.time_ns() // 10**6
-        self._calls = CallInterceptor("/mlflow_grpc.")
+        self._calls = CallInterceptor("/mlflow_grpc.", "/inference.")
         self._pool = BlockingPool(settings.store_threads, settings.store_queue)
+        self._engine = open_engine(settings, stores.client)
         self._health = health.aio.HealthServicer()
         self._monitor = Monitor(
             {
@@ -111,12 +119,14 @@ class App:
         except RuntimeError as error:
             raise PortError(f"cannot listen on {address}: is the port in use?") from error
         await self._monitor.check_all()
+        await self._engine.start()
         await self._server.start()
         self._watch = asyncio.create_task(self._monitor.watch())
 
     async def drain(self) -> None:
         """Report NOT_SERVING, take no more calls, and let those in flight end in time."""
         await self._monitor.drain()
+        self._engine.end_watches()
         stopping = asyncio.create_task(self._server.stop(self._settings.grace_period))
         idle = asyncio.create_task(self._calls.idle.wait())
         await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
@@ -130,6 +140,7 @@ class App:
             self._watch.cancel()
             with suppress(asyncio.CancelledError):
                 await self._watch
+        await self._engine.close()
         await self._pool.close()
         self._monitor.close()
         await asyncio.to_thread(self._stores.close)
@@ -146,6 +157,9 @@ class App:
         model_registry_service_pb2_grpc.add_ModelRegistryServiceServicer_to_server(
             ModelRegistryServicer(registry, self._pool), self._server
         )
+        model_serving_service_pb2_grpc.add_ModelServingServiceServicer_to_server(
+            ModelServingServicer(self._engine), self._server
+        )
         status_service_pb2_grpc.add_StatusServiceServicer_to_server(
             StatusServicer(self._monitor, self._info), self._server
         )
@@ -158,6 +172,7 @@ class App:
                     experiment_service_pb2,
                     run_service_pb2,
                     model_registry_service_pb2,
+                    model_serving_service_pb2,
                     status_service_pb2,
                 )
                 for service in file.DESCRIPTOR.services_by_name.values()

@@ -60,6 +60,36 @@ _DEFAULTS = Settings()
     ),
 )
 @option_group(
+    "Serving",
+    option(
+        "--serving-folder",
+        default=_DEFAULTS.serving_folder,
+        show_envvar=True,
+        help="Folder that remembers what is deployed; one server at a time uses it.",
+    ),
+    option(
+        "--serving-target",
+        default=None,
+        show_envvar=True,
+        help="URI of an mlflow.deployments target that serves models.  [default: processes on "
+        "this machine]",
+    ),
+    option(
+        "--serving-queue",
+        type=click.IntRange(0),
+        default=_DEFAULTS.serving_queue,
+        show_envvar=True,
+        help="Calls that may wait for a version of a served model.",
+    ),
+    option(
+        "--serving-poll",
+        type=click.FloatRange(0.1),
+        default=_DEFAULTS.serving_poll,
+        show_envvar=True,
+        help="Seconds between looks at where followed aliases point.",
+    ),
+)
+@option_group(
     "Network",
     option("--host", default=_DEFAULTS.host, show_envvar=True, help="Address to listen on."),
     option(

@@ -11,9 +11,16 @@ __all__ = [
     "AlreadyExistsError",
     "FailedPreconditionError",
     "InvalidFieldError",
+    "ModelFailedError",
+    "ModelLimitError",
     "NotFoundError",
     "OverloadedError",
+    "PredictTimeoutError",
+    "QueueFullError",
     "RequestError",
+    "ServerStoppingError",
+    "ServingUnavailableError",
+    "UnimplementedError",
 ]
 
 
@@ -74,3 +81,34 @@ class OverloadedError(RequestError):
             f"{waiting} calls are waiting for the stores already.",
             {"waiting": str(waiting)},
         )
+
+
+class ServerStoppingError(RequestError):
+    """A stream that ends because the server does; another replica can go on with it."""
+
+    def __init__(self) -> None:
+        super().__init__("SERVER_STOPPING", "The server is stopping.")
+
+
+class UnimplementedError(RequestError):
+    """Something that the server cannot do over the store it has."""
+
+
+class ModelFailedError(RequestError):
+    """A served model that raised, or that ended its process, over an input it should take."""
+
+
+class ModelLimitError(RequestError):
+    """A prediction that took more memory, or gave a larger answer, than is allowed."""
+
+
+class PredictTimeoutError(RequestError):
+    """A prediction that took longer than its deployment allows."""
+
+
+class QueueFullError(RequestError):
+    """More calls wait for a served model than the server is willing to hold."""
+
+
+class ServingUnavailableError(RequestError):
+    """A served model that nothing answers for, for now."""

@@ -28,6 +28,7 @@ SERVICES = (
     "grpc.reflection.v1alpha.ServerReflection",
     "mlflow_grpc.v1.ExperimentService",
     "mlflow_grpc.v1.ModelRegistryService",
+    "mlflow_grpc.v1.ModelServingService",
     "mlflow_grpc.v1.RunService",
     "mlflow_grpc.v1.StatusService",
 )
