@@ -16,10 +16,10 @@ from mlflow.pyfunc import scoring_server
 from mlflow.types import Schema
 from mlflow.types.schema import DataType
 
+from mlflow_grpc._structs import from_struct, to_struct
 from mlflow_grpc.v1 import model_serving_service_pb2 as pb
 from mlflow_grpc_server.exceptions import InvalidFieldError
 from mlflow_grpc_server.serving.spec import TensorInfo
-from mlflow_grpc_server.serving.structs import from_struct, to_struct
 from mlflow_grpc_server.serving.tensors import (
     array_to_tensor,
     arrays_to_tensors,

@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from mlflow.utils.proto_json_utils import NumpyEncoder
 
+from mlflow_grpc._tensors import DATATYPES, LENGTH, pack_bytes
 from mlflow_grpc.v1.model_serving_service_pb2 import Tensor, Tensors
 from mlflow_grpc_server.exceptions import InvalidFieldError
 
 __all__ = ["array_to_tensor", "arrays_to_tensors", "datatype_of", "tensor_to_array"]
 
 _DTYPES: Mapping[str, np.dtype[Any]] = {
-    "BOOL": np.dtype("?"),
-    "INT8": np.dtype("<i1"),
-    "INT16": np.dtype("<i2"),
-    "INT32": np.dtype("<i4"),
-    "INT64": np.dtype("<i8"),
-    "UINT8": np.dtype("<u1"),
-    "UINT16": np.dtype("<u2"),
-    "UINT32": np.dtype("<u4"),
-    "UINT64": np.dtype("<u8"),
-    "FP16": np.dtype("<f2"),
-    "FP32": np.dtype("<f4"),
-    "FP64": np.dtype("<f8"),
+    datatype: np.dtype(code) for datatype, code in DATATYPES.items()
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-_LENGTH = struct.Struct("<I")
 _MOST_DIMENSIONS = 32
 
 
@@ -63,15 +51,15 @@ def tensor_to_array(tensor: Tensor, field: str, *, text: bool = True) -> np.ndar
 
 
 def _strings(data: bytes, count: int, field: str, *, text: bool) -> np.ndarray[Any, Any]:
-    if count > len(data) // _LENGTH.size:
+    if count > len(data) // LENGTH.size:
         raise InvalidFieldError(field, f"is too short for {count:,} elements of BYTES")
     elements = np.empty(count, dtype=object)
     at = 0
     for index in range(count):
-        if at + _LENGTH.size > len(data):
+        if at + LENGTH.size > len(data):
             raise InvalidFieldError(field, f"ends before element {index} of BYTES")
-        (length,) = _LENGTH.unpack_from(data, at)
-        at += _LENGTH.size
+        (length,) = LENGTH.unpack_from(data, at)
+        at += LENGTH.size
         element = data[at : at + length]
         at += length
         if len(element) < length:
@@ -98,7 +86,7 @@ def array_to_tensor(name: str, values: Any) -> Tensor:
     array = np.asarray(values)
     datatype = datatype_of(array.dtype)
     if datatype == "BYTES":
-        data = b"".join(_element(value) for value in array.ravel().tolist())
+        data = pack_bytes(map(_to_bytes, array.ravel().tolist()))
     else:
         data = np.ascontiguousarray(array, _DTYPES[datatype]).tobytes()
     return Tensor(name=name, datatype=datatype, shape=array.shape, data=data)
@@ -109,14 +97,12 @@ def datatype_of(dtype: np.dtype[Any]) -> str:
     return _NAMES.get(dtype.newbyteorder("<"), "BYTES")
 
 
-def _element(value: Any) -> bytes:
+def _to_bytes(value: Any) -> bytes:
     if isinstance(value, bytes):
-        raw = value
-    elif isinstance(value, str):
-        raw = value.encode()
-    else:
-        raw = json.dumps(value, cls=NumpyEncoder, default=str).encode()
-    return _LENGTH.pack(len(raw)) + raw
+        return value
+    if isinstance(value, str):
+        return value.encode()
+    return json.dumps(value, cls=NumpyEncoder, default=str).encode()
 
 
 def tensors_by_name(tensors: Iterable[Tensor], field: str) -> dict[str, tuple[str, Tensor]]:

@@ -122,8 +122,8 @@ class _Worker:
         return self._checked(answer)
 
     def _stream(self, lane: socket.socket, payload: bytes) -> None:
+        from mlflow_grpc._structs import from_struct, to_value
         from mlflow_grpc.v1.model_serving_service_pb2 import PredictStreamRequest
-        from mlflow_grpc_server.serving.structs import from_struct, to_value
 
         parsed = from_struct(PredictStreamRequest.FromString(payload).json)
         question = _asked(

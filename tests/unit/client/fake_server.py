@@ -16,6 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 from mlflow_grpc.v1 import (
     experiment_service_pb2,
     model_registry_service_pb2,
+    model_serving_service_pb2,
     run_service_pb2,
     status_service_pb2,
 )
@@ -27,6 +28,7 @@ METHODS: dict[str, MethodDescriptor] = {
     for module in (
         experiment_service_pb2,
         model_registry_service_pb2,
+        model_serving_service_pb2,
         run_service_pb2,
         status_service_pb2,
     )
@@ -47,7 +49,10 @@ class Recorded:
 
 @dataclass
 class FakeServer(grpc.GenericRpcHandler):
-    """Answers each method as `answers` says, or else with an empty response."""
+    """Answers each method as `answers` says, or else with an empty response.
+
+    A stream of responses holds one.
+    """
 
     target: str = ""
     answers: dict[str, Answer] = field(default_factory=dict)
@@ -67,11 +72,16 @@ class FakeServer(grpc.GenericRpcHandler):
             answer = self.answers.get(name)
             return response() if answer is None else answer(request, context)
 
-        return grpc.unary_unary_rpc_method_handler(
-            handle,
-            request_deserializer=GetMessageClass(method.input_type).FromString,
-            response_serializer=response.SerializeToString,
-        )
+        def handle_stream(request: Message, context: grpc.ServicerContext) -> Iterator[Message]:
+            yield handle(request, context)
+
+        serializers = {
+            "request_deserializer": GetMessageClass(method.input_type).FromString,
+            "response_serializer": response.SerializeToString,
+        }
+        if method.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(handle_stream, **serializers)
+        return grpc.unary_unary_rpc_method_handler(handle, **serializers)
 
     def requests(self, method: str) -> list[Any]:
         """The requests that a method got, in order."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import mlflow_grpc
 
 PACKAGE = Path(mlflow_grpc.__file__).parent
-MODULES = ("experiments.py", "registry.py", "runs.py", "status.py")
+MODULES = ("experiments.py", "registry.py", "runs.py", "serving.py", "status.py")
 LINE_LENGTH = 100
 
 
@@ -37,7 +37,7 @@ def _sorted_import(match: re.Match[str]) -> str:
 
 
 def _method(text: str) -> str:
-    if "self._iterate(" in text:
+    if "self._iterate(" in text or "self._stream(" in text:
         return text.replace("-> Iterator[", "-> AsyncIterator[")
     text = re.sub(r"^    def ", "    async def ", text)
     text = re.sub(r"self\.(_call\w*)\(", r"await self.\1(", text)

@@ -33,7 +33,9 @@ from mlflow_grpc._enums import (
     LifecycleStage,
     ModelVersionStage,
     ModelVersionStatus,
+    ReplicaState,
     RunStatus,
+    ServedModelState,
     ViewType,
 )
 from mlflow_grpc._errors import (
@@ -56,6 +58,7 @@ from mlflow_grpc._errors import (
     UnimplementedError,
     UnknownError,
 )
+from mlflow_grpc._served import Replica, ServedModel, ServedVersion
 from mlflow_grpc._sync.active_run import ActiveRun
 from mlflow_grpc._sync.client import Client
 
@@ -93,6 +96,8 @@ __all__ = [
     "OutOfRangeError",
     "PermissionDeniedError",
     "RegisteredModel",
+    "Replica",
+    "ReplicaState",
     "ResourceExhaustedError",
     "Run",
     "RunData",
@@ -100,6 +105,9 @@ __all__ = [
     "RunInputs",
     "RunOutputs",
     "RunStatus",
+    "ServedModel",
+    "ServedModelState",
+    "ServedVersion",
     "ServerInfo",
     "ServerLimits",
     "StartingRun",

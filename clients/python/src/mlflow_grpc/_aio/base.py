@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import aclosing
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -13,6 +15,7 @@ from mlflow_grpc._calls.call import Call, Method, Pages
 from mlflow_grpc._channel import channel_options
 from mlflow_grpc._config import ClientConfig
 from mlflow_grpc._errors import DeadlineExceededError, NotFoundError, decode_error
+from mlflow_grpc._lifecycle import gone
 
 T = TypeVar("T")
 
@@ -52,12 +55,38 @@ class AsyncCaller:
             for item in pages.take(await self._call(call, timeout)):
                 yield item
 
+    async def _stream(self, call: Call[T], timeout: float | None) -> AsyncGenerator[T, None]:
+        """What the stream of a call brings; the stream ends when the iterator is closed."""
+        seconds = math.inf if timeout is None else timeout
+        responses = self._stub(call.method)(
+            call.request, timeout=self._config.deadline(seconds), metadata=self._config.metadata
+        )
+        try:
+            async for response in responses:
+                yield call.convert(response)
+        except grpc.RpcError as error:
+            raise decode_error(error) from error
+        finally:
+            responses.cancel()
+
+    async def _call_until(
+        self, call: Call[T], done: Callable[[T], bool], timeout: float | None
+    ) -> T:
+        """The first that the stream of a call brings that is done."""
+        seconds = self._config.deadline(timeout)
+        async with aclosing(self._stream(call, seconds)) as items:
+            async for item in items:
+                if done(item):
+                    return item
+        raise gone()
+
     def _stub(self, method: Method) -> Any:
         if self._closed:
             raise RuntimeError("the client is closed")
         stub = self._stubs.get(method.path)
         if stub is None:
-            stub = self._channel.unary_unary(
+            channel = self._channel
+            stub = (channel.unary_stream if method.streams else channel.unary_unary)(
                 method.path,
                 request_serializer=_serialize,
                 response_deserializer=method.decode,

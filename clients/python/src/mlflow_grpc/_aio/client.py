@@ -9,6 +9,7 @@ from mlflow_grpc._aio.active_run import AsyncActiveRun, StartingRun
 from mlflow_grpc._aio.experiments import AsyncExperimentMethods
 from mlflow_grpc._aio.registry import AsyncRegistryMethods
 from mlflow_grpc._aio.runs import AsyncRunMethods
+from mlflow_grpc._aio.serving import AsyncServingMethods
 from mlflow_grpc._aio.status import AsyncStatusMethods
 from mlflow_grpc._config import ClientConfig
 from mlflow_grpc._errors import AlreadyExistsError
@@ -16,7 +17,11 @@ from mlflow_grpc._lifecycle import DEFAULT_EXPERIMENT_ID, check_one_experiment, 
 
 
 class AsyncClient(
-    AsyncExperimentMethods, AsyncRunMethods, AsyncRegistryMethods, AsyncStatusMethods
+    AsyncExperimentMethods,
+    AsyncRunMethods,
+    AsyncRegistryMethods,
+    AsyncServingMethods,
+    AsyncStatusMethods,
 ):
     """A client of mlflow-grpc for asyncio. `Client` is the same, blocking.
 

@@ -24,6 +24,8 @@ class Method:
     path: str
     """`/package.Service/Method`."""
     decode: Callable[[bytes], Message]
+    streams: bool = False
+    """Whether it answers with a stream of responses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,14 @@ class Service:
 
     def __init__(self, service: ServiceDescriptor) -> None:
         self._prefix = f"/{service.full_name}/"
+        self._methods = service.methods_by_name
 
     def __call__(
         self, request: RequestT, response: type[ResponseT], convert: Callable[[ResponseT], T]
     ) -> Call[T]:
         name = request.DESCRIPTOR.name.removesuffix("Request")
-        return Call(Method(self._prefix + name, response.FromString), request, convert)
+        streams = self._methods[name].server_streaming
+        return Call(Method(self._prefix + name, response.FromString, streams), request, convert)
 
 
 def done(response: Message) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -11,6 +13,7 @@ from mlflow_grpc._calls.call import Call, Method, Pages
 from mlflow_grpc._channel import channel_options
 from mlflow_grpc._config import ClientConfig
 from mlflow_grpc._errors import DeadlineExceededError, NotFoundError, decode_error
+from mlflow_grpc._lifecycle import gone
 
 T = TypeVar("T")
 
@@ -49,13 +52,37 @@ class Caller:
         while (call := pages.next_call()) is not None:
             yield from pages.take(self._call(call, timeout))
 
+    def _stream(self, call: Call[T], timeout: float | None) -> Generator[T, None, None]:
+        """What the stream of a call brings; the stream ends when the iterator is closed."""
+        seconds = math.inf if timeout is None else timeout
+        responses = self._stub(call.method)(
+            call.request, timeout=self._config.deadline(seconds), metadata=self._config.metadata
+        )
+        try:
+            for response in responses:
+                yield call.convert(response)
+        except grpc.RpcError as error:
+            raise decode_error(error) from error
+        finally:
+            responses.cancel()
+
+    def _call_until(self, call: Call[T], done: Callable[[T], bool], timeout: float | None) -> T:
+        """The first that the stream of a call brings that is done."""
+        seconds = self._config.deadline(timeout)
+        with closing(self._stream(call, seconds)) as items:
+            for item in items:
+                if done(item):
+                    return item
+        raise gone()
+
     def _stub(self, method: Method) -> Any:
         if self._closed:
             raise RuntimeError("the client is closed")
         stub = self._stubs.get(method.path)
         if stub is None:
             # Two threads may both come here for one method; either's stub will do.
-            stub = self._channel.unary_unary(
+            channel = self._channel
+            stub = (channel.unary_stream if method.streams else channel.unary_unary)(
                 method.path,
                 request_serializer=_serialize,
                 response_deserializer=method.decode,

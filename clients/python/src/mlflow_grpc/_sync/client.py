@@ -12,10 +12,11 @@ from mlflow_grpc._sync.active_run import ActiveRun
 from mlflow_grpc._sync.experiments import ExperimentMethods
 from mlflow_grpc._sync.registry import RegistryMethods
 from mlflow_grpc._sync.runs import RunMethods
+from mlflow_grpc._sync.serving import ServingMethods
 from mlflow_grpc._sync.status import StatusMethods
 
 
-class Client(ExperimentMethods, RunMethods, RegistryMethods, StatusMethods):
+class Client(ExperimentMethods, RunMethods, RegistryMethods, ServingMethods, StatusMethods):
     """A client of mlflow-grpc that blocks. `AsyncClient` is the same for asyncio.
 
         with Client("127.0.0.1:50051") as client:
