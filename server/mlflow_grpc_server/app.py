@@ -25,8 +25,10 @@ from mlflow_grpc.v1 import (
 )
 from mlflow_grpc_server.convert.status import MAX_REQUEST_BYTES, info_to_proto
 from mlflow_grpc_server.health import Component, Monitor
+from mlflow_grpc_server.inference import open_inference_pb2, open_inference_pb2_grpc
 from mlflow_grpc_server.interceptors.calls import CallInterceptor
 from mlflow_grpc_server.services.experiments import ExperimentServicer
+from mlflow_grpc_server.services.inference import InferenceServicer
 from mlflow_grpc_server.services.registry import ModelRegistryServicer
 from mlflow_grpc_server.services.runs import RunServicer
 from mlflow_grpc_server.services.serving import ModelServingServicer
@@ -160,6 +162,12 @@ class App:
         model_serving_service_pb2_grpc.add_ModelServingServiceServicer_to_server(
             ModelServingServicer(self._engine), self._server
         )
+        open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
+            InferenceServicer(
+                self._engine, self._monitor, lambda: self._pool.run(registry.model_names)
+            ),
+            self._server,
+        )
         status_service_pb2_grpc.add_StatusServiceServicer_to_server(
             StatusServicer(self._monitor, self._info), self._server
         )
@@ -174,6 +182,7 @@ class App:
                     model_registry_service_pb2,
                     model_serving_service_pb2,
                     status_service_pb2,
+                    open_inference_pb2,
                 )
                 for service in file.DESCRIPTOR.services_by_name.values()
             ),

@@ -26,6 +26,7 @@ SERVICES = (
     "grpc.channelz.v1.Channelz",
     "grpc.health.v1.Health",
     "grpc.reflection.v1alpha.ServerReflection",
+    "inference.GRPCInferenceService",
     "mlflow_grpc.v1.ExperimentService",
     "mlflow_grpc.v1.ModelRegistryService",
     "mlflow_grpc.v1.ModelServingService",

@@ -758,11 +758,14 @@ class RepositoryModelLoadRequest(google.protobuf.message.Message):
     repository_name: builtins.str
     """Not used: there is one repository."""
     model_name: builtins.str
-    """The registered model. Its newest version is deployed under its name."""
+    """The registered model. Its newest version is deployed under its name; what is
+    deployed under it already stays as it is.
+    """
     @property
     def parameters(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, global___ModelRepositoryParameter]:
-        """`model_uri` (a string) deploys that model under the name instead; `replicas`
-        (an integer) says how many replicas there are.
+        """`model_uri` (a string) deploys that model under the name instead, and `replicas`
+        (an integer) says how many replicas there are. Both may also stand in `config`, a
+        JSON object as a string.
         """
 
     def __init__(

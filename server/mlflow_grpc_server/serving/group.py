@@ -7,7 +7,7 @@ import json
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from mlflow_grpc_server.exceptions import (
     FailedPreconditionError,
@@ -26,6 +26,8 @@ from mlflow_grpc_server.serving.replica import Replica
 from mlflow_grpc_server.serving.spec import ReplicaState, ReplicaView, TensorInfos
 
 __all__ = ["Group"]
+
+T = TypeVar("T")
 
 _MOST_WAITING_BYTES = 256 * 2**20
 # The ends of a process that say nothing about the calls it had.
@@ -211,6 +213,7 @@ class Group:
         with self._counted():
             lane = await self._take(len(payload))
             open_stream = True
+            step: asyncio.Task[tuple[Kind, bytes]] | None = None
             try:
                 await lane.tell(Kind.STREAM, payload)
                 while True:
@@ -230,16 +233,15 @@ class Group:
                 raise
             finally:
                 if open_stream:
-                    self._track(asyncio.create_task(self._cancel(lane)))
+                    self._track(asyncio.create_task(self._cancel(lane, step)))
                 else:
                     self._give_back(lane)
 
-    async def _cancel(self, lane: Lane) -> None:
-        """Bring a stream that nobody reads any more to its end."""
-        with suppress(_GoneError, ClosedError, PredictTimeoutError):
-            kind, _ = await self._timed(lane, Kind.CANCEL)
-            while kind is Kind.ITEM:
-                kind, _ = await lane.hear()
+    async def _cancel(self, lane: Lane, step: asyncio.Task[tuple[Kind, bytes]] | None) -> None:
+        """Bring a stream that nobody reads any more to its end, after the step it is at."""
+        with suppress(_GoneError, PredictTimeoutError):
+            if step is None or (await step)[0] is Kind.ITEM:
+                await self._timed(lane, Kind.CANCEL)
         self._give_back(lane)
 
     @contextmanager
@@ -298,7 +300,7 @@ class Group:
                 return
         self._free.append(lane)
 
-    def _track(self, task: asyncio.Task[Any]) -> asyncio.Task[Any]:
+    def _track(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
         """Keep a task that outlives its caller, and what it raises from being reported."""
         self._exchanges.add(task)
         task.add_done_callback(self._forget)

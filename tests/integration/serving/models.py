@@ -14,11 +14,14 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.models import infer_signature
+from mlflow.models import ModelSignature, infer_signature
 from mlflow.pyfunc import PythonModel
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 COLUMNS = ["sepal length", "sepal width", "petal length", "petal width"]
+
+
+_ORDERS = ModelSignature(Schema([ColSpec(DataType.string, "order")]))
 
 
 class Misbehaving(PythonModel):
@@ -145,11 +148,13 @@ class Log:
 
     def misbehaving(self, name: str, version: str = "") -> str:
         """Register a model that does what it is told."""
-        return self.register(name, mlflow.pyfunc, python_model=Misbehaving(version))
+        return self.register(
+            name, mlflow.pyfunc, python_model=Misbehaving(version), signature=_ORDERS
+        )
 
     def log_misbehaving(self) -> str:
         """Log a model that does what it is told; returns the run."""
-        return self.log(mlflow.pyfunc, python_model=Misbehaving())
+        return self.log(mlflow.pyfunc, python_model=Misbehaving(), signature=_ORDERS)
 
     def unloadable(self, name: str) -> str:
         """Register a model that cannot be loaded."""
@@ -157,7 +162,7 @@ class Log:
 
     def scaling(self, name: str) -> str:
         """Register a model of integers with a param."""
-        signature = mlflow.models.ModelSignature(
+        signature = ModelSignature(
             Schema([ColSpec(DataType.long, "n")]),
             Schema([ColSpec(DataType.long, "n")]),
             ParamSchema([ParamSpec("factor", DataType.long, 1)]),
