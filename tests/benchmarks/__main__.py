@@ -13,6 +13,7 @@ from pathlib import Path
 
 import grpc
 
+from tests.benchmarks import serving
 from tests.benchmarks.backends import PAGE, Backend, GrpcBackend, MlflowBackend
 from tests.benchmarks.measure import Operation, Plan, measure
 from tests.benchmarks.processes import grpc_server, rest_server
@@ -28,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="few runs and calls: shows that it works, no more"
     )
-    quick = parser.parse_args(arguments).quick
+    parser.add_argument("--serving", action="store_true", help="measure serving alone")
+    parsed = parser.parse_args(arguments)
+    quick = parsed.quick
     # Before anything imports MLflow, which reads them then.
     for name in [name for name in os.environ if name.startswith(("MLFLOW_", "_MLFLOW_"))]:
         del os.environ[name]
@@ -37,9 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     runs = PAGE if quick else 1000
     load_before = os.getloadavg()[0]
-    with ExitStack() as stack:
-        rows = _rows(_backends(stack, runs), _operations(runs, quick=quick))
-    print(table(rows), machine(load_before), musts(rows), sep="\n\n")
+    parts = []
+    if not parsed.serving:
+        with ExitStack() as stack:
+            rows = _rows(_backends(stack, runs), _operations(runs, quick=quick))
+        parts += [table(rows), musts(rows)]
+    _say("measuring: serving")
+    with tempfile.TemporaryDirectory(prefix="benchmark-serving-") as folder:
+        parts.append(serving.report(Path(folder), quick=quick))
+    print(*parts, machine(load_before), sep="\n\n")
 
 
 def _backends(stack: ExitStack, runs: int) -> list[Backend]:

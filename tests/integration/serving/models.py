@@ -113,6 +113,7 @@ class Log:
         """Save a model where the server keeps the artifacts of a new run; returns the run's id."""
         run = self._client.create_run("0")
         place = run.info.artifact_uri.removeprefix("mlflow-artifacts:/")
+        place = place.removeprefix(self._artifacts.as_uri()).lstrip("/")
         # Requirements that are given are not inferred, which takes seconds.
         path = str(self._artifacts / place / "model")
         flavor.save_model(path=path, pip_requirements=["mlflow"], **model)
