@@ -163,6 +163,7 @@ def _configure_logging(*, debug: bool) -> None:
 async def _serve(settings: Settings) -> None:
     # Imported here so that --help does not wait for MLflow.
     from mlflow_grpc_server.app import App, PortError
+    from mlflow_grpc_server.serving.open import TargetError
     from mlflow_grpc_server.tracking.uris import StoreUriError, redact
 
     stop = asyncio.Event()
@@ -171,7 +172,7 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     try:
         app = App.open(settings)
-    except StoreUriError as error:
+    except (StoreUriError, TargetError) as error:
         raise click.ClickException(str(error)) from error
     try:
         await app.start()

@@ -203,8 +203,8 @@ class _Mlflow:
     def _ask(self, body: bytes) -> Any:
         headers = {"Content-Type": "application/json"}
         self._connection.request("POST", "/invocations", body, headers)
-        # MLflow's server sends its answer in two parts, and the second waits for the
-        # acknowledgement of the first, which the kernel puts off for 40 ms: no work, so not counted.
+        # MLflow's server sends its answer in two parts, and the second waits until the kernel
+        # acknowledges the first, which it puts off for 40 ms: no work, so not counted.
         self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         response = self._connection.getresponse()
         answer = json.loads(response.read())
