@@ -1,4 +1,4 @@
-"""Train a model, log it through the client, and read it back with MLflow: `make demo`."""
+"""Train a model, log it through the client, read it back, and serve it: `make demo`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_grpc import Client, Dataset, DatasetInput, Metric
+from tests.demo_serving import deploy_and_predict, save_files
 
 EXPERIMENT = "digits-demo"
 MODEL = "digits-classifier"
@@ -40,6 +41,7 @@ class Logged:
     points: list[Metric]
     dataset: Dataset
     version: str
+    model: Any
 
 
 @dataclass
@@ -85,18 +87,23 @@ def read_address(server: subprocess.Popen[str], log: Path) -> str:
     raise SystemExit(f"the server did not start:\n{log.read_text()[-4000:]}")
 
 
-def train() -> Iterator[tuple[int, float, float]]:
+def new_model() -> Any:
+    """Return the model, untrained."""
+    from sklearn.neural_network import MLPClassifier
+
+    return MLPClassifier(**PARAMS, batch_size=BATCH, random_state=SEED)
+
+
+def train(model: Any) -> Iterator[tuple[int, float, float]]:
     """Train on the digits; yields epoch, training loss and test accuracy."""
     import numpy as np
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
-    from sklearn.neural_network import MLPClassifier
 
     digits = load_digits()
     x_train, x_test, y_train, y_test = train_test_split(
         digits.data / 16, digits.target, random_state=SEED, stratify=digits.target
     )
-    model = MLPClassifier(**PARAMS, batch_size=BATCH, random_state=SEED)
     shuffle = np.random.default_rng(SEED)
     for epoch in range(1, EPOCHS + 1):
         order = shuffle.permutation(len(x_train))
@@ -116,12 +123,13 @@ def log_training(client: Client) -> Logged:
     """Train and log everything through the client; returns what was logged."""
     points: list[Metric] = []
     dataset = describe_dataset()
+    model = new_model()
     params = {**PARAMS, "epochs": EPOCHS, "batch_size": BATCH}
     with client.start_run(experiment_name=EXPERIMENT, run_name="mlp") as run:
         run.log_params(params)
         run.set_tags(TAGS)
         run.log_inputs([DatasetInput(dataset, {"mlflow.data.context": "training"})])
-        for epoch, loss, accuracy in train():
+        for epoch, loss, accuracy in train(model):
             now = _now_ms()
             measured = [
                 Metric("train_loss", loss, now, epoch),
@@ -137,6 +145,7 @@ def log_training(client: Client) -> Logged:
         points=points,
         dataset=dataset,
         version=register(client, run.run_id),
+        model=model,
     )
 
 
@@ -238,7 +247,12 @@ def main() -> int:
         with serve(folder, store) as address, Client(address) as client:
             print(f"server on {address}")
             logged = log_training(client)
-            return report(logged, compare(logged, store))
+            comparison = compare(logged, store)
+            save_files(logged.model, logged.run_id, store, folder / "mlartifacts")
+            uri = f"models:/{MODEL}@{ALIAS}"
+            for difference in deploy_and_predict(client, logged.model, uri):
+                comparison.differences.append(f"served: {difference}")
+            return report(logged, comparison)
 
 
 def _now_ms() -> int:

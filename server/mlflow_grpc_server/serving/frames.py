@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections import deque
 from enum import IntEnum
 
-__all__ = ["ClosedError", "Kind", "receive", "receive_async", "send", "send_async"]
+__all__ = ["ClosedError", "FrameProtocol", "Kind", "receive", "send"]
 
 _HEADER = struct.Struct("<IB")
 _JOINED_BYTES = 65_536
@@ -77,24 +78,65 @@ def _receive_exactly(sock: socket.socket, size: int) -> bytearray:
     return buffer
 
 
-async def send_async(writer: asyncio.StreamWriter, kind: Kind, payload: bytes = b"") -> None:
-    """Send a frame. Raises ClosedError."""
-    try:
+class FrameProtocol(asyncio.Protocol):
+    """The server's end of a socket: frames go out at once, and those that come wait to be read.
+
+    A reader that is cancelled loses no frame: the next one gets it.
+    """
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._frames: deque[tuple[Kind, bytes]] = deque()
+        self._reader: asyncio.Future[None] | None = None
+        self._closed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, and wake the reader when a frame is whole."""
+        self._buffer += data
+        while len(self._buffer) >= _HEADER.size:
+            length, kind = _HEADER.unpack_from(self._buffer)
+            end = _HEADER.size + length
+            if len(self._buffer) < end:
+                break
+            self._frames.append((Kind(kind), bytes(self._buffer[_HEADER.size : end])))
+            del self._buffer[:end]
+            self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the reader that nothing comes any more."""
+        self._closed = True
+        self._wake()
+
+    def send(self, kind: Kind, payload: bytes = b"") -> None:
+        """Send a frame. Raises ClosedError."""
+        if self._transport is None or self._closed or self._transport.is_closing():
+            raise ClosedError
         header = _HEADER.pack(len(payload), kind)
         if len(payload) <= _JOINED_BYTES:
-            writer.write(header + payload)
+            self._transport.write(header + payload)
         else:
-            writer.write(header)
-            writer.write(payload)
-        await writer.drain()
-    except OSError as error:
-        raise ClosedError from error
+            self._transport.writelines((header, payload))
 
+    async def receive(self) -> tuple[Kind, bytes]:
+        """Return the next frame. Raises ClosedError."""
+        while not self._frames:
+            if self._closed:
+                raise ClosedError
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+        return self._frames.popleft()
 
-async def receive_async(reader: asyncio.StreamReader) -> tuple[Kind, bytes]:
-    """Return the next frame. Raises ClosedError."""
-    try:
-        length, kind = _HEADER.unpack(await reader.readexactly(_HEADER.size))
-        return Kind(kind), await reader.readexactly(length)
-    except (OSError, asyncio.IncompleteReadError) as error:
-        raise ClosedError from error
+    def close(self) -> None:
+        """Close the socket."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)

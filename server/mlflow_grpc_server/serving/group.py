@@ -170,21 +170,28 @@ class Group:
 
     async def _attempt(self, payload: bytes) -> bytes:
         lane = await self._take(len(payload))
-        # The call may be given up by its caller; the worker has to end it all the same.
-        exchange = self._track(asyncio.create_task(self._exchange(lane, payload)))
-        answer: bytes = await asyncio.shield(exchange)
-        return answer
-
-    async def _exchange(self, lane: Lane, payload: bytes) -> bytes:
         try:
             frame = await self._timed(lane, Kind.PREDICT, payload)
-            lane.process.has_answered = True
-            return _answer(frame)
-        finally:
+        except asyncio.CancelledError:
+            # Its caller gave it up; the worker has to end it all the same.
+            self._track(asyncio.create_task(self._abandon(lane)))
+            raise
+        except BaseException:
             self._give_back(lane)
+            raise
+        lane.process.has_answered = True
+        self._give_back(lane)
+        return _answer(frame)
 
-    async def _timed(self, lane: Lane, kind: Kind, payload: bytes = b"") -> tuple[Kind, bytes]:
-        """Ask, and end a process that takes too long."""
+    async def _abandon(self, lane: Lane) -> None:
+        with suppress(_GoneError, PredictTimeoutError):
+            await self._timed(lane, None)
+        self._give_back(lane)
+
+    async def _timed(
+        self, lane: Lane, kind: Kind | None, payload: bytes = b""
+    ) -> tuple[Kind, bytes]:
+        """Ask, or go on waiting with no kind, and end a process that takes too long."""
         seconds = self._predict_timeout
         mine: list[str] = []
 
@@ -195,7 +202,7 @@ class Group:
 
         timer = asyncio.get_running_loop().call_later(seconds, expire)
         try:
-            return await lane.ask(kind, payload)
+            return await (lane.hear() if kind is None else lane.ask(kind, payload))
         except ClosedError:
             ended = await asyncio.shield(lane.process.ended)
             if mine and ended.cause == Cause.TIMEOUT:
@@ -215,7 +222,7 @@ class Group:
             open_stream = True
             step: asyncio.Task[tuple[Kind, bytes]] | None = None
             try:
-                await lane.tell(Kind.STREAM, payload)
+                lane.tell(Kind.STREAM, payload)
                 while True:
                     step = self._track(asyncio.create_task(self._timed(lane, Kind.NEXT)))
                     kind, item = await asyncio.shield(step)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow_grpc_server.serving.frames import ClosedError, Kind, receive_async, send_async
+from mlflow_grpc_server.serving.frames import ClosedError, FrameProtocol, Kind
 from mlflow_grpc_server.serving.spec import TensorInfos
 
 __all__ = ["MAX_ANSWER_BYTES", "Cause", "Ended", "Lane", "ProcessSpec", "WorkerProcess"]
@@ -64,32 +64,26 @@ class Ended:
 class Lane:
     """A socket to a worker, which carries one call at a time."""
 
-    def __init__(
-        self,
-        process: WorkerProcess,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
+    def __init__(self, process: WorkerProcess, frames: FrameProtocol) -> None:
         self.process = process
-        self._reader = reader
-        self._writer = writer
+        self._frames = frames
 
     async def ask(self, kind: Kind, payload: bytes = b"") -> tuple[Kind, bytes]:
         """Send a frame and return the one that answers it. Raises ClosedError."""
-        await send_async(self._writer, kind, payload)
-        return await receive_async(self._reader)
+        self._frames.send(kind, payload)
+        return await self._frames.receive()
 
-    async def tell(self, kind: Kind, payload: bytes = b"") -> None:
+    def tell(self, kind: Kind, payload: bytes = b"") -> None:
         """Send a frame that nothing answers. Raises ClosedError."""
-        await send_async(self._writer, kind, payload)
+        self._frames.send(kind, payload)
 
     async def hear(self) -> tuple[Kind, bytes]:
         """Return the next frame. Raises ClosedError."""
-        return await receive_async(self._reader)
+        return await self._frames.receive()
 
     def close(self) -> None:
         """Close the socket, which ends a worker that is at rest."""
-        self._writer.close()
+        self._frames.close()
 
 
 class WorkerProcess:
@@ -139,9 +133,10 @@ class WorkerProcess:
             for _, theirs in pairs:
                 theirs.close()
         worker = cls(spec, process)
+        loop = asyncio.get_running_loop()
         for ours, _ in pairs:
-            reader, writer = await asyncio.open_unix_connection(sock=ours)
-            worker.lanes.append(Lane(worker, reader, writer))
+            _, frames = await loop.create_unix_connection(FrameProtocol, sock=ours)
+            worker.lanes.append(Lane(worker, frames))
         return worker
 
     async def ready(self) -> None:

@@ -16,7 +16,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("house")
     with (
         ServerProcess(folder, "--serving-poll", "0.2") as server,
-        House(folder, server) as house,
+        House(folder, server.address) as house,
     ):
         yield house
 

@@ -17,7 +17,6 @@ from mlflow_grpc.v1 import model_serving_service_pb2 as pb
 from mlflow_grpc.v1.model_serving_service_pb2_grpc import ModelServingServiceStub
 from tests.integration.serving.models import Log
 from tests.rpc import Rpcs
-from tests.servers import ServerProcess
 
 __all__ = ["House", "order", "predictions"]
 
@@ -37,10 +36,10 @@ def predictions(response: pb.PredictResponse) -> list[Any]:
 class House:
     """A running server with a registry that models can be logged to."""
 
-    def __init__(self, folder: Path, server: ServerProcess) -> None:
+    def __init__(self, folder: Path, address: str) -> None:
         self.folder = folder
-        self.server = server
-        self.channel = grpc.insecure_channel(server.address)
+        self.address = address
+        self.channel = grpc.insecure_channel(address)
         self.stub = ModelServingServiceStub(self.channel)
         self.rpcs = Rpcs(self.channel)
         self._log: Log | None = None
@@ -55,14 +54,15 @@ class House:
             self._log = Log(f"sqlite:///{self.folder}/mlflow.db", self.folder / "mlartifacts")
         return self._log
 
-    def model(self, kind: str) -> str:
+    def model(self, kind: str, name: str = "") -> str:
         """Return the URI of version 1 of a model of that kind, registered at the first call."""
-        if kind not in self._registered:
+        name = name or kind
+        if name not in self._registered:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                getattr(self.log, kind)(kind)
-            self._registered[kind] = f"models:/{kind}/1"
-        return self._registered[kind]
+                getattr(self.log, kind)(name)
+            self._registered[name] = f"models:/{name}/1"
+        return self._registered[name]
 
     def deploy(self, uri: str, name: str = "", **options: Any) -> str:
         """Deploy a model and wait until it is ready; returns its name."""

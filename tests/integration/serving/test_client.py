@@ -25,7 +25,7 @@ READY = ServedModelState.READY
 
 @pytest.fixture(params=["sync", "aio"])
 async def driver(request: pytest.FixtureRequest, house: House) -> AsyncIterator[Driver]:
-    driver = Driver(request.param, house.server.address)
+    driver = Driver(request.param, house.address)
     yield driver
     await driver.close()
 

@@ -160,7 +160,7 @@ def test_what_is_deployed_outlives_a_restart(house: House, versions: str, tmp_pa
         *("--backend-store-uri", f"sqlite:///{house.folder}/mlflow.db"),
         *("--artifacts-destination", str(house.folder / "mlartifacts")),
     )
-    with ServerProcess(tmp_path, *stores) as server, House(tmp_path, server) as other:
+    with ServerProcess(tmp_path, *stores) as server, House(tmp_path, server.address) as other:
         environment = [{"name": "GREETING", "value": "s3cr3t"}]
         other.deploy(f"models:/{versions}/1", name="kept", environment=environment)
         other.rpcs("DeployModel", name="gone", modelUri=f"models:/{versions}/1")
@@ -168,7 +168,7 @@ def test_what_is_deployed_outlives_a_restart(house: House, versions: str, tmp_pa
         before = other.get("kept")
         assert list(before.environment) == ["GREETING"]
         assert "s3cr3t" not in str(before)
-        with ServerProcess(tmp_path, *stores) as second, House(tmp_path, second) as refused:
+        with ServerProcess(tmp_path, *stores) as second, House(tmp_path, second.address) as refused:
             failure = refused.rpcs.failure(
                 "DeployModel", name="n", modelUri=f"models:/{versions}/1"
             )
@@ -178,7 +178,7 @@ def test_what_is_deployed_outlives_a_restart(house: House, versions: str, tmp_pa
     state = tmp_path / "mlserving" / "deployments.json"
     assert stat.S_IMODE(state.stat().st_mode) == 0o600
     assert [one["spec"]["name"] for one in json.loads(state.read_text())["deployments"]] == ["kept"]
-    with ServerProcess(tmp_path, *stores) as server, House(tmp_path, server) as other:
+    with ServerProcess(tmp_path, *stores) as server, House(tmp_path, server.address) as other:
         # The call waits for the replica.
         assert says(other, "kept", "environment GREETING") == "s3cr3t"
         served = other.get("kept")

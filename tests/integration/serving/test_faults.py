@@ -166,7 +166,10 @@ def test_no_worker_outlives_a_killed_server(house: House, tmp_path: Path) -> Non
     uri = house.model("misbehaving")
     store = ("--backend-store-uri", f"sqlite:///{house.folder}/mlflow.db")
     artifacts = ("--artifacts-destination", str(house.folder / "mlartifacts"))
-    with ServerProcess(tmp_path, *store, *artifacts) as server, House(tmp_path, server) as other:
+    with (
+        ServerProcess(tmp_path, *store, *artifacts) as server,
+        House(tmp_path, server.address) as other,
+    ):
         name = other.deploy(uri, replicas=2)
         pids = other.pids(name)
         flag = tmp_path / "flag"

@@ -68,7 +68,7 @@ def test_the_messages_are_those_of_the_protocol() -> None:
 def test_a_client_of_others_drives_it(house: House) -> None:
     house.model("forest")
     client = str(Path(__file__).parent / "oip_client.py")
-    found = run("-W", "error", client, house.server.address, "forest")
+    found = run("-W", "error", client, house.address, "forest")
     assert (found["live"], found["ready"], found["before"]) == (True, True, False)
     assert found["server"]["name"] == "mlflow-grpc"
     before = {one["name"]: one for one in found["index before"]["models"]}

@@ -26,7 +26,7 @@ def test_a_target_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PYTHONPATH", str(PLUGIN))
     shelf = tmp_path / "shelf.json"
     target = ("--serving-target", f"shelf:{shelf}", "--serving-poll", "0.1")
-    with ServerProcess(tmp_path, *target) as server, House(tmp_path, server) as house:
+    with ServerProcess(tmp_path, *target) as server, House(tmp_path, server.address) as house:
         uri = house.model("scaling")
         house.log.scaling("scaling")
         name = house.deploy(uri, name="on-the-shelf", replicas=3)
@@ -55,7 +55,7 @@ def test_a_target_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert describe(caught.value).code is grpc.StatusCode.NOT_FOUND
 
     # The target remembers, and not the server.
-    with ServerProcess(tmp_path, *target) as server, House(tmp_path, server) as house:
+    with ServerProcess(tmp_path, *target) as server, House(tmp_path, server.address) as house:
         (served,) = house.rpcs("ListServedModels").served_models
         assert (served.name, served.state) == (name, pb.SERVED_MODEL_STATE_READY)
         assert ask(house, name) == [{"n": 7}]
