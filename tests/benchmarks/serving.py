@@ -71,12 +71,16 @@ def _measure(folder: Path, *, quick: bool) -> list[_Line]:
         )
         table = _by_turns([this.table, mlflow.table], table_calls, rounds=2)
         rates = [asyncio.run(call(seconds)) for call in (this.rate, mlflow.rate)]
+        this.deploy(max_batch_calls=_CALLERS)
+        together = asyncio.run(this.rate(seconds))
+        this.deploy()
         grown = this.growth(memory_calls)
     return [
         _ratio("one row, as a tensor, p50 ms", one[0], one[2], most=0.7),
         _ratio("one row, as JSON, p50 ms", one[1], one[2], most=0.7),
         _ratio(f"{_ROWS:,} rows x 4, as tensors, p50 ms", table[0], table[1], most=0.2),
         _ratio(f"{_CALLERS} callers, one row each, calls/s", rates[0], rates[1], least=2.0),
+        _ratio("the same, waiting calls made as one", together, rates[1], least=2.0),
         _Line(
             f"the server grows over {memory_calls:,} predictions, MiB",
             f"{grown:.1f}",
@@ -141,12 +145,15 @@ class _This:
         self._json.json.update({"inputs": inputs[:1].tolist()})
 
     def __enter__(self) -> _This:
-        uri = f"models:/{_NAME}/1"
-        deploy = self._pb.DeployModelRequest(
-            name=_NAME, model_uri=uri, replicas=_REPLICAS, wait_until_ready=True
-        )
-        self._stub.DeployModel(deploy, timeout=90)
+        self.deploy()
         return self
+
+    def deploy(self, **options: int) -> None:
+        uri = f"models:/{_NAME}/1"
+        request = self._pb.DeployModelRequest(
+            name=_NAME, model_uri=uri, replicas=_REPLICAS, wait_until_ready=True, **options
+        )
+        self._stub.DeployModel(request, timeout=90)
 
     def __exit__(self, *_: object) -> None:
         self._channel.close()

@@ -536,6 +536,7 @@ def serving_rows() -> list[Row]:
         ({"replicas": -1}, "replicas"),
         ({"replicas": 65}, "replicas"),
         ({"concurrency": 65}, "concurrency"),
+        ({"maxBatchCalls": 1001}, "max_batch_calls"),
         ({"memoryLimitBytes": "1"}, "memory_limit_bytes"),
         ({"memoryLimitBytes": "-1"}, "memory_limit_bytes"),
         ({"predictTimeout": "0s"}, "predict_timeout"),

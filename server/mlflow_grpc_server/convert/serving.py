@@ -25,7 +25,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,249}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,249}")
 _MOST_URI, _MOST_VALUE = 1000, 32_000
 _MOST_MODELS, _MOST_WEIGHT, _MOST_REPLICAS, _MOST_CONCURRENCY = 10, 1000, 64, 64
-_MOST_VARIABLES = 100
+_MOST_VARIABLES, _MOST_BATCH_CALLS = 100, 1000
 _LEAST_MEMORY = 64 * 2**20
 _LONGEST_PREDICT_SECONDS = 3600
 
@@ -71,6 +71,7 @@ def spec_to_deploy(request: pb.DeployModelRequest) -> Spec:
         memory_limit=memory_limit,
         predict_timeout=_predict_timeout(request),
         concurrency=_count("concurrency", request.concurrency, _MOST_CONCURRENCY),
+        max_batch_calls=_count("max_batch_calls", request.max_batch_calls, _MOST_BATCH_CALLS),
     )
 
 
@@ -141,6 +142,7 @@ def served_to_proto(served: Served) -> pb.ServedModel:
         memory_limit_bytes=spec.memory_limit,
         predict_timeout=timeout,
         concurrency=spec.concurrency,
+        max_batch_calls=spec.max_batch_calls,
         create_time=fields.time_to_proto(served.create_time_ms),
         update_time=fields.time_to_proto(served.update_time_ms),
     )

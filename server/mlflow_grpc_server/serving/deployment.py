@@ -207,7 +207,12 @@ class Deployment:
             concurrency=spec.concurrency,
         )
         group = Group(
-            one.resolved_uri, process, spec.predict_timeout, self._most_waiting, self._tell
+            one.resolved_uri,
+            process,
+            spec.predict_timeout,
+            self._most_waiting,
+            spec.max_batch_calls,
+            self._tell,
         )
         return _Version(one.uri, key, group, one.weight)
 
@@ -290,7 +295,7 @@ class Deployment:
 def _key(spec: Spec, one: Located) -> tuple[object, ...]:
     """Return what has to be the same for a group to stay: all but weight and replicas."""
     environment = tuple(sorted(spec.environment.items()))
-    limits = (spec.memory_limit, spec.predict_timeout, spec.concurrency)
+    limits = (spec.memory_limit, spec.predict_timeout, spec.concurrency, spec.max_batch_calls)
     return (one.resolved_uri, one.path, environment, limits)
 
 

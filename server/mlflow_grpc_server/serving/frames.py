@@ -11,10 +11,12 @@ import asyncio
 import socket
 import struct
 from collections import deque
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 
-__all__ = ["ClosedError", "FrameProtocol", "Kind", "receive", "send"]
+__all__ = ["ClosedError", "FrameProtocol", "Kind", "pack", "receive", "send", "unpack"]
 
+_LENGTH = struct.Struct("<I")
 _HEADER = struct.Struct("<IB")
 _JOINED_BYTES = 65_536
 
@@ -28,6 +30,8 @@ class Kind(IntEnum):
     """A serialized PredictStreamRequest."""
     NEXT = 3
     CANCEL = 4
+    PREDICT_MANY = 5
+    """Several PredictRequests, packed; answered by ANSWER_MANY."""
     READY = 10
     """JSON of the model's inputs and outputs."""
     LOAD_FAILED = 11
@@ -38,7 +42,23 @@ class Kind(IntEnum):
     """A serialized google.protobuf.Value."""
     END = 14
     FAILED = 15
-    """JSON: kind, reason, message, field."""
+    """JSON: kind, message, field."""
+    ANSWER_MANY = 16
+    """For each request, packed, the kind of its answer (a byte) and the answer."""
+
+
+def pack(parts: Iterable[bytes]) -> bytes:
+    """Return several payloads as one."""
+    return b"".join(_LENGTH.pack(len(part)) + part for part in parts)
+
+
+def unpack(payload: bytes) -> Iterator[bytes]:
+    """Yield the payloads of `pack`."""
+    at = 0
+    while at < len(payload):
+        (length,) = _LENGTH.unpack_from(payload, at)
+        at += _LENGTH.size + length
+        yield payload[at - length : at]
 
 
 class ClosedError(Exception):

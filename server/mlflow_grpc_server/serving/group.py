@@ -7,6 +7,7 @@ import json
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mlflow_grpc_server.exceptions import (
@@ -20,7 +21,7 @@ from mlflow_grpc_server.exceptions import (
     ServingUnavailableError,
     UnimplementedError,
 )
-from mlflow_grpc_server.serving.frames import ClosedError, Kind
+from mlflow_grpc_server.serving.frames import ClosedError, Kind, pack, unpack
 from mlflow_grpc_server.serving.process import Cause, Ended, Lane, ProcessSpec, WorkerProcess
 from mlflow_grpc_server.serving.replica import Replica
 from mlflow_grpc_server.serving.spec import ReplicaState, ReplicaView, TensorInfos
@@ -42,6 +43,19 @@ class _GoneError(Exception):
         self.ended = ended
 
 
+@dataclass(eq=False)
+class _Job:
+    """A call that waits to be made with others."""
+
+    payload: bytes
+    answer: asyncio.Future[tuple[Kind, bytes] | None]
+
+    def settle(self, answer: tuple[Kind, bytes] | None) -> None:
+        """Answer the call, unless it is answered; with None it is made alone."""
+        if not self.answer.done():
+            self.answer.set_result(answer)
+
+
 class Group:
     """A version's replicas. Calls wait in one line for whichever replica is free first.
 
@@ -54,13 +68,17 @@ class Group:
         spec: ProcessSpec,
         predict_timeout: float,
         most_waiting: int,
+        max_batch_calls: int,
         changed: Callable[[], None],
     ) -> None:
         self.uri = uri
         self._spec = spec
         self._predict_timeout = predict_timeout
         self._most_waiting = most_waiting
+        self._max_batch_calls = max_batch_calls
         self._changed = changed
+        self._jobs: deque[_Job] = deque()
+        self._collectors = 0
         self._replicas: list[Replica] = []
         self._free: deque[Lane] = deque()
         self._waiting: deque[asyncio.Future[Lane]] = deque()
@@ -158,6 +176,8 @@ class Group:
     async def predict(self, payload: bytes) -> bytes:
         """Return the model's answer. A call whose process is killed is tried once more."""
         with self._counted():
+            if self._max_batch_calls > 1 and (answer := await self._together(payload)):
+                return _answer(answer)
             try:
                 return await self._attempt(payload)
             except _GoneError as gone:
@@ -167,6 +187,57 @@ class Group:
                 return await self._attempt(payload)
             except _GoneError as gone:
                 raise _failed(gone.ended) from gone
+
+    async def _together(self, payload: bytes) -> tuple[Kind, bytes] | None:
+        """Return the answer to a call made with others; None if it has to be made alone."""
+        self._check_room(len(payload), len(self._jobs))
+        job = _Job(payload, asyncio.get_running_loop().create_future())
+        self._jobs.append(job)
+        self._waiting_bytes += len(payload)
+        if self._collectors < self._lanes:
+            self._collectors += 1
+            self._track(asyncio.create_task(self._collect()))
+        try:
+            return await job.answer
+        finally:
+            self._waiting_bytes -= len(payload)
+
+    async def _collect(self) -> None:
+        """Make the calls that wait, as many at a time as may be, whenever a lane is free."""
+        try:
+            while self._jobs:
+                lane = await self._take(0)
+                waiting = [
+                    self._jobs.popleft() for _ in range(min(len(self._jobs), self._max_batch_calls))
+                ]
+                try:
+                    await self._ask_together(lane, waiting)
+                finally:
+                    self._give_back(lane)
+                    for job in waiting:
+                        job.settle(None)
+        finally:
+            self._collectors -= 1
+            if not self._collectors:
+                # Alone, they find out themselves why there is no lane.
+                while self._jobs:
+                    self._jobs.popleft().settle(None)
+
+    async def _ask_together(self, lane: Lane, waiting: list[_Job]) -> None:
+        jobs = [job for job in waiting if not job.answer.done()]
+        if not jobs:
+            return
+        with suppress(_GoneError, PredictTimeoutError):
+            packed = pack(job.payload for job in jobs)
+            kind, payload = await self._timed(lane, Kind.PREDICT_MANY, packed)
+            lane.process.has_answered = True
+            if kind is Kind.ANSWER_MANY:
+                for job, answer in zip(jobs, unpack(payload), strict=True):
+                    job.settle((Kind(answer[0]), answer[1:]))
+
+    @property
+    def _lanes(self) -> int:
+        return max(1, len(self._replicas) * self._spec.concurrency)
 
     async def _attempt(self, payload: bytes) -> bytes:
         lane = await self._take(len(payload))
@@ -271,15 +342,7 @@ class Group:
             raise _stopped()
         if self.has_given_up:
             raise FailedPreconditionError("MODEL_NOT_SERVED", f"No replica: {self.failure()[0]}.")
-        if (
-            len(self._waiting) >= self._most_waiting
-            or self._waiting_bytes + size > _MOST_WAITING_BYTES
-        ):
-            raise QueueFullError(
-                "TOO_MANY_CALLS_WAITING",
-                f"{len(self._waiting)} calls are waiting for the model already.",
-                {"waiting": str(len(self._waiting))},
-            )
+        self._check_room(size, len(self._waiting))
         waiter: asyncio.Future[Lane] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         self._waiting_bytes += size
@@ -293,6 +356,14 @@ class Group:
             self._waiting_bytes -= size
             with suppress(ValueError):
                 self._waiting.remove(waiter)
+
+    def _check_room(self, size: int, waiting: int) -> None:
+        if waiting >= self._most_waiting or self._waiting_bytes + size > _MOST_WAITING_BYTES:
+            raise QueueFullError(
+                "TOO_MANY_CALLS_WAITING",
+                f"{waiting} calls are waiting for the model already.",
+                {"waiting": str(waiting)},
+            )
 
     def _give_back(self, lane: Lane) -> None:
         if lane.process.ended.done():

@@ -63,6 +63,7 @@ class Spec:
     memory_limit: int = 0
     predict_timeout: float = DEFAULT_PREDICT_SECONDS
     concurrency: int = 1
+    max_batch_calls: int = 1
 
 
 @dataclass(frozen=True)

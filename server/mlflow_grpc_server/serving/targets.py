@@ -225,7 +225,10 @@ def _invalid() -> Iterator[None]:
 
 def _config(spec: Spec) -> dict[str, Any] | None:
     default = Spec(spec.name, spec.models)
-    names = ("replicas", "environment", "memory_limit", "predict_timeout", "concurrency")
+    names = (
+        *("replicas", "environment", "memory_limit"),
+        *("predict_timeout", "concurrency", "max_batch_calls"),
+    )
     given = {name: getattr(spec, name) for name in names}
     changed = {name: value for name, value in given.items() if value != getattr(default, name)}
     return changed or None

@@ -19,7 +19,7 @@ import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mlflow_grpc_server.serving.frames import ClosedError, Kind, receive, send
+from mlflow_grpc_server.serving.frames import ClosedError, Kind, pack, receive, send, unpack
 
 __all__ = ["main"]
 
@@ -36,6 +36,7 @@ class Fault:
     field: str = ""
 
 
+_KIND_OF_ANSWER = bytes([Kind.ANSWER])
 _NOT_STREAMING = Fault("not streaming", "The model has no predict_stream.")
 
 
@@ -116,6 +117,8 @@ class _Worker:
         try:
             if kind is Kind.PREDICT:
                 send(lane, Kind.ANSWER, self._predict(payload))
+            elif kind is Kind.PREDICT_MANY:
+                send(lane, Kind.ANSWER_MANY, pack(self._predict_many(list(unpack(payload)))))
             elif kind is Kind.STREAM:
                 self._stream(lane, payload)
         except ClosedError:
@@ -124,16 +127,44 @@ class _Worker:
             _refuse(lane, _fault(error))
 
     def _predict(self, payload: bytes) -> bytes:
+        question = self._question(payload)
+        predictions = self._model.predict(question.data, params=question.params)
+        return self._encoded(predictions, question)
+
+    def _question(self, payload: bytes) -> Any:
         from mlflow_grpc.v1.model_serving_service_pb2 import PredictRequest
 
-        question = _asked(
+        return _asked(
             lambda: self._payloads.parse_request(
                 PredictRequest.FromString(payload), self._model.metadata, self._inputs
             )
         )
-        predictions = self._model.predict(question.data, params=question.params)
-        answer = self._payloads.encode_answer(predictions, question, self._outputs)
-        return self._checked(answer)
+
+    def _encoded(self, predictions: Any, question: Any) -> bytes:
+        return self._checked(self._payloads.encode_answer(predictions, question, self._outputs))
+
+    def _predict_many(self, payloads: list[bytes]) -> list[bytes]:
+        """Return the answers of the model asked once; asked one by one if that does not work."""
+        try:
+            return [_KIND_OF_ANSWER + answer for answer in self._predict_together(payloads)]
+        except Exception:  # Which call is at fault shows when each is made alone.
+            return [self._predict_alone(payload) for payload in payloads]
+
+    def _predict_together(self, payloads: list[bytes]) -> list[bytes]:
+        from mlflow_grpc_server.serving.batches import joined, split
+
+        questions = [self._question(payload) for payload in payloads]
+        rows = joined(questions)
+        parts = None if rows is None else split(self._model.predict(rows), questions)
+        if parts is None:
+            raise ValueError("these calls cannot be made as one")
+        return [self._encoded(*each) for each in zip(parts, questions, strict=True)]
+
+    def _predict_alone(self, payload: bytes) -> bytes:
+        try:
+            return _KIND_OF_ANSWER + self._predict(payload)
+        except BaseException as error:  # Whatever a model raises fails its call alone.
+            return bytes([Kind.FAILED]) + json.dumps(asdict(_fault(error))).encode()
 
     def _stream(self, lane: socket.socket, payload: bytes) -> None:
         from mlflow_grpc._structs import from_struct, to_value

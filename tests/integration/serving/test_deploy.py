@@ -137,6 +137,7 @@ def test_a_watch_tells_each_state_and_ends_with_the_model(house: House, versions
     ]
 
 
+@pytest.mark.slow
 def test_a_model_can_be_named_in_every_way(house: House) -> None:
     """By stage, by `latest`, by run and by logged model: what it resolves to."""
     run_id = house.log.log_misbehaving()
@@ -155,6 +156,7 @@ def test_a_model_can_be_named_in_every_way(house: House) -> None:
         house.undeploy(name)
 
 
+@pytest.mark.slow
 def test_what_is_deployed_outlives_a_restart(house: House, versions: str, tmp_path: Path) -> None:
     stores = (
         *("--backend-store-uri", f"sqlite:///{house.folder}/mlflow.db"),

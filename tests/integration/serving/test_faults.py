@@ -137,6 +137,7 @@ def under_load(house: House, name: str, callers: int) -> tuple[list[Failure], li
     return failures, done, end
 
 
+@pytest.mark.slow
 def test_a_kill_under_load_fails_no_call(house: House, pair: str) -> None:
     house.wait(pair, lambda served: served.state == pb.SERVED_MODEL_STATE_READY)
     failures, done, end = under_load(house, pair, 8)

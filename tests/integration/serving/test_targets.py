@@ -22,6 +22,7 @@ def ask(house: House, name: str) -> list[object]:
     return predictions(house.stub.Predict(request, timeout=60))
 
 
+@pytest.mark.slow
 def test_a_target_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(PLUGIN))
     shelf = tmp_path / "shelf.json"

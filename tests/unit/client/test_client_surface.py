@@ -181,6 +181,7 @@ SURFACE: dict[str, tuple[dict[str, Any], list[str]]] = {
             "memory_limit_bytes": 1,
             "predict_timeout": 0.5,
             "concurrency": 2,
+            "max_batch_calls": 2,
             "wait_until_ready": True,
         },
         ["DeployModel"],

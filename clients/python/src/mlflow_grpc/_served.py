@@ -77,6 +77,8 @@ class ServedModel:
     """The longest that a prediction may take, in seconds."""
     concurrency: int
     """How many predictions a replica makes at one time."""
+    max_batch_calls: int
+    """How many waiting calls may be made of the model as one."""
     creation_time: int | None
     """In milliseconds since the epoch."""
     last_update_time: int | None
@@ -96,6 +98,7 @@ def served_model(message: pb.ServedModel) -> ServedModel:
         memory_limit_bytes=message.memory_limit_bytes or None,
         predict_timeout=message.predict_timeout.ToNanoseconds() / 1e9,
         concurrency=message.concurrency,
+        max_batch_calls=message.max_batch_calls,
         creation_time=time_ms(message, "create_time"),
         last_update_time=time_ms(message, "update_time"),
     )

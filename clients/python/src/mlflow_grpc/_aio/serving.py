@@ -28,6 +28,7 @@ class AsyncServingMethods(AsyncCaller):
         memory_limit_bytes: int | None = None,
         predict_timeout: float | None = None,
         concurrency: int | None = None,
+        max_batch_calls: int | None = None,
         wait_until_ready: bool = False,
         timeout: float | None = None,
     ) -> ServedModel:
@@ -39,7 +40,9 @@ class AsyncServingMethods(AsyncCaller):
         version has (default 1, maximum 64), `environment` what is set in theirs,
         `memory_limit_bytes` the most that one may use (default: no limit), `predict_timeout` how
         many seconds a prediction may take (default 60, maximum 3,600), `concurrency` how many
-        predictions a process makes at one time (default 1, maximum 64).
+        predictions a process makes at one time (default 1, maximum 64), and `max_batch_calls`
+        how many waiting calls may be made of the model as one (default 1, maximum 1,000), for
+        models whose answer for a row does not depend on the other rows.
 
         What served under the name before serves until the new versions are ready. Returns at
         once, in the state DEPLOYING, or with `wait_until_ready` when all of it is READY.
@@ -56,6 +59,7 @@ class AsyncServingMethods(AsyncCaller):
             memory_limit_bytes,
             predict_timeout,
             concurrency,
+            max_batch_calls,
             wait_until_ready,
         )
         return await self._call(call, timeout)

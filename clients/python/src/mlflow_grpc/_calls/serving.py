@@ -26,6 +26,7 @@ def deploy_model(
     memory_limit_bytes: int | None,
     predict_timeout: float | None,
     concurrency: int | None,
+    max_batch_calls: int | None,
     wait_until_ready: bool,
 ) -> Call[ServedModel]:
     request = pb.DeployModelRequest(
@@ -38,6 +39,7 @@ def deploy_model(
         memory_limit_bytes=memory_limit_bytes or 0,
         predict_timeout=None if predict_timeout is None else _duration(predict_timeout),
         concurrency=concurrency or 0,
+        max_batch_calls=max_batch_calls or 0,
         wait_until_ready=wait_until_ready,
     )
     if isinstance(model, str):

@@ -29,7 +29,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*mlflow_grpc/v1/model_serving_service.proto\x12\x0emlflow_grpc.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"k\n\x07Replica\x12+\n\x05state\x18\x01 \x01(\x0e\x32\x1c.mlflow_grpc.v1.ReplicaState\x12\x0b\n\x03pid\x18\x02 \x01(\x03\x12\x10\n\x08restarts\x18\x03 \x01(\x05\x12\x14\n\x0clast_failure\x18\x04 \x01(\t\"s\n\rServedVersion\x12\x11\n\tmodel_uri\x18\x01 \x01(\t\x12\x14\n\x0cresolved_uri\x18\x02 \x01(\t\x12\x0e\n\x06weight\x18\x03 \x01(\x05\x12)\n\x08replicas\x18\x04 \x03(\x0b\x32\x17.mlflow_grpc.v1.Replica\"\x94\x03\n\x0bServedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .mlflow_grpc.v1.ServedModelState\x12\x14\n\x0cstate_reason\x18\x03 \x01(\t\x12\x11\n\tlog_lines\x18\x04 \x03(\t\x12/\n\x08versions\x18\x05 \x03(\x0b\x32\x1d.mlflow_grpc.v1.ServedVersion\x12\x10\n\x08replicas\x18\x06 \x01(\x05\x12\x13\n\x0b\x65nvironment\x18\x07 \x03(\t\x12\x1a\n\x12memory_limit_bytes\x18\x08 \x01(\x03\x12\x32\n\x0fpredict_timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x63oncurrency\x18\n \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"<\n\x13\x45nvironmentVariable\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x12\n\x05value\x18\x02 \x01(\tB\x03\xe0\x41\x01\"<\n\rWeightedModel\x12\x16\n\tmodel_uri\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x13\n\x06weight\x18\x02 \x01(\x05\x42\x03\xe0\x41\x02\"\xdc\x02\n\x12\x44\x65ployModelRequest\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x16\n\tmodel_uri\x18\x02 \x01(\tB\x03\xe0\x41\x01\x12\x32\n\x06models\x18\x03 \x03(\x0b\x32\x1d.mlflow_grpc.v1.WeightedModelB\x03\xe0\x41\x01\x12\x15\n\x08replicas\x18\x04 \x01(\x05\x42\x03\xe0\x41\x01\x12=\n\x0b\x65nvironment\x18\x05 \x03(\x0b\x32#.mlflow_grpc.v1.EnvironmentVariableB\x03\xe0\x41\x01\x12\x1f\n\x12memory_limit_bytes\x18\x06 \x01(\x03\x42\x03\xe0\x41\x01\x12\x37\n\x0fpredict_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x03\xe0\x41\x01\x12\x18\n\x0b\x63oncurrency\x18\x08 \x01(\x05\x42\x03\xe0\x41\x01\x12\x1d\n\x10wait_until_ready\x18\t \x01(\x08\x42\x03\xe0\x41\x01\"M\n\x13\x44\x65ployModelResponse\x12\x36\n\x0cserved_model\x18\x01 \x01(\x0b\x32\x1b.mlflow_grpc.v1.ServedModelB\x03\xe0\x41\x03\"\x19\n\x17ListServedModelsRequest\"S\n\x18ListServedModelsResponse\x12\x37\n\rserved_models\x18\x01 \x03(\x0b\x32\x1b.mlflow_grpc.v1.ServedModelB\x03\xe0\x41\x03\"*\n\x15GetServedModelRequest\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\"P\n\x16GetServedModelResponse\x12\x36\n\x0cserved_model\x18\x01 \x01(\x0b\x32\x1b.mlflow_grpc.v1.ServedModelB\x03\xe0\x41\x03\",\n\x17WatchServedModelRequest\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\"R\n\x18WatchServedModelResponse\x12\x36\n\x0cserved_model\x18\x01 \x01(\x0b\x32\x1b.mlflow_grpc.v1.ServedModelB\x03\xe0\x41\x03\"E\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"2\n\x07Tensors\x12\'\n\x07tensors\x18\x01 \x03(\x0b\x32\x16.mlflow_grpc.v1.Tensor\"\xd1\x01\n\x0ePredictRequest\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12,\n\x04json\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructB\x03\xe0\x41\x01H\x00\x12/\n\x07tensors\x18\x03 \x01(\x0b\x32\x17.mlflow_grpc.v1.TensorsB\x03\xe0\x41\x01H\x00\x12\x14\n\x05\x61rrow\x18\x04 \x01(\x0c\x42\x03\xe0\x41\x01H\x00\x12,\n\x06params\x18\x05 \x01(\x0b\x32\x17.google.protobuf.StructB\x03\xe0\x41\x01\x42\t\n\x07payload\"\xa9\x01\n\x0fPredictResponse\x12,\n\x04json\x18\x01 \x01(\x0b\x32\x17.google.protobuf.StructB\x03\xe0\x41\x03H\x00\x12/\n\x07tensors\x18\x02 \x01(\x0b\x32\x17.mlflow_grpc.v1.TensorsB\x03\xe0\x41\x03H\x00\x12\x14\n\x05\x61rrow\x18\x03 \x01(\x0c\x42\x03\xe0\x41\x03H\x00\x12\x16\n\tmodel_uri\x18\x04 \x01(\tB\x03\xe0\x41\x03\x42\t\n\x07payload\"U\n\x14PredictStreamRequest\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12*\n\x04json\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructB\x03\xe0\x41\x02\"Z\n\x15PredictStreamResponse\x12)\n\x04item\x18\x01 \x01(\x0b\x32\x16.google.protobuf.ValueB\x03\xe0\x41\x03\x12\x16\n\tmodel_uri\x18\x02 \x01(\tB\x03\xe0\x41\x03\")\n\x14UndeployModelRequest\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\"\x17\n\x15UndeployModelResponse*\xd7\x01\n\x10ServedModelState\x12\"\n\x1eSERVED_MODEL_STATE_UNSPECIFIED\x10\x00\x12 \n\x1cSERVED_MODEL_STATE_DEPLOYING\x10\x01\x12\x1c\n\x18SERVED_MODEL_STATE_READY\x10\x02\x12\x1f\n\x1bSERVED_MODEL_STATE_DEGRADED\x10\x03\x12\x1d\n\x19SERVED_MODEL_STATE_FAILED\x10\x04\x12\x1f\n\x1bSERVED_MODEL_STATE_DRAINING\x10\x05*\xb7\x01\n\x0cReplicaState\x12\x1d\n\x19REPLICA_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16REPLICA_STATE_STARTING\x10\x01\x12\x17\n\x13REPLICA_STATE_READY\x10\x02\x12\x1d\n\x19REPLICA_STATE_BACKING_OFF\x10\x03\x12\x18\n\x14REPLICA_STATE_FAILED\x10\x04\x12\x1a\n\x16REPLICA_STATE_DRAINING\x10\x05\x32\x8d\x08\n\x13ModelServingService\x12\x87\x01\n\x0b\x44\x65ployModel\x12\".mlflow_grpc.v1.DeployModelRequest\x1a#.mlflow_grpc.v1.DeployModelResponse\"/\x90\x02\x02\x82\xd3\xe4\x93\x02&\"!/api/mlflow/serving/models/deploy:\x01*\x12\x8c\x01\n\x10ListServedModels\x12\'.mlflow_grpc.v1.ListServedModelsRequest\x1a(.mlflow_grpc.v1.ListServedModelsResponse\"%\x90\x02\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/mlflow/serving/models\x12\x8d\x01\n\x0eGetServedModel\x12%.mlflow_grpc.v1.GetServedModelRequest\x1a&.mlflow_grpc.v1.GetServedModelResponse\",\x90\x02\x01\x82\xd3\xe4\x93\x02#\x12!/api/mlflow/serving/models/{name}\x12\x9b\x01\n\x10WatchServedModel\x12\'.mlflow_grpc.v1.WatchServedModelRequest\x1a(.mlflow_grpc.v1.WatchServedModelResponse\"2\x90\x02\x01\x82\xd3\xe4\x93\x02)\x12\'/api/mlflow/serving/models/{name}/watch0\x01\x12\x83\x01\n\x07Predict\x12\x1e.mlflow_grpc.v1.PredictRequest\x1a\x1f.mlflow_grpc.v1.PredictResponse\"7\x90\x02\x01\x82\xd3\xe4\x93\x02.\")/api/mlflow/serving/models/{name}/predict:\x01*\x12\x9e\x01\n\rPredictStream\x12$.mlflow_grpc.v1.PredictStreamRequest\x1a%.mlflow_grpc.v1.PredictStreamResponse\">\x90\x02\x01\x82\xd3\xe4\x93\x02\x35\"0/api/mlflow/serving/models/{name}/predict-stream:\x01*0\x01\x12\x87\x01\n\rUndeployModel\x12$.mlflow_grpc.v1.UndeployModelRequest\x1a%.mlflow_grpc.v1.UndeployModelResponse\")\x82\xd3\xe4\x93\x02#*!/api/mlflow/serving/models/{name}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*mlflow_grpc/v1/model_serving_service.proto\x12\x0emlflow_grpc.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"k\n\x07Replica\x12+\n\x05state\x18\x01 \x01(\x0e\x32\x1c.mlflow_grpc.v1.ReplicaState\x12\x0b\n\x03pid\x18\x02 \x01(\x03\x12\x10\n\x08restarts\x18\x03 \x01(\x05\x12\x14\n\x0clast_failure\x18\x04 \x01(\t\"s\n\rServedVersion\x12\x11\n\tmodel_uri\x18\x01 \x01(\t\x12\x14\n\x0cresolved_uri\x18\x02 \x01(\t\x12\x0e\n\x06weight\x18\x03 \x01(\x05\x12)\n\x08replicas\x18\x04 \x03(\x0b\x32\x17.mlflow_grpc.v1.Replica\"\xad\x03\n\x0bServedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .mlflow_grpc.v1.ServedModelState\x12\x14\n\x0cstate_reason\x18\x03 \x01(\t\x12\x11\n\tlog_lines\x18\x04 \x03(\t\x12/\n\x08versions\x18\x05 \x03(\x0b\x32\x1d.mlflow_grpc.v1.ServedVersion\x12\x10\n\x08replicas\x18\x06 \x01(\x05\x12\x13\n\x0b\x65nvironment\x18\x07 \x03(\t\x12\x1a\n\x12memory_limit_bytes\x18\x08 \x01(\x03\x12\x32\n\x0fpredict_timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x63oncurrency\x18\n \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fmax_batch_calls\x18\r \x01(\x05\"<\n\x13\x45nvironmentVariable\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x12\n\x05value\x18\x02 \x01(\tB\x03\xe0\x41\x01\"<\n\rWeightedModel\x12\x16\n\tmodel_uri\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x13\n\x06weight\x18\x02 \x01(\x05\x42\x03\xe0\x41\x02\"\xfa\x02\n\x12\x44\x65ployModelRequest\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12\x16\n\tmodel_uri\x18\x02 \x01(\tB\x03\xe0\x41\x01\x12\x32\n\x06models\x18\x03 \x03(\x0b\x32\x1d.mlflow_grpc.v1.WeightedModelB\x03\xe0\x41\x01\x12\x15\n\x08replicas\x18\x04 \x01(\x05\x42\x03\xe0\x41\x01\x12=\n\x0b\x65nvironment\x18\x05 \x03(\x0b\x32#.mlflow_grpc.v1.EnvironmentVariableB\x03\xe0\x41\x01\x12\x1f\n\x12memory_limit_bytes\x18\x06 \x01(\x03\x42\x03\xe0\x41\x01\x12\x37\n\x0fpredict_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x03\xe0\x41\x01\x12\x18\n\x0b\x63oncurrency\x18\x08 \x01(\x05\x42\x03\xe0\x41\x01\x12\x1d\n\x10wait_until_ready\x18\t \x01(\x08\x42\x03\xe0\x41\x01\x12\x1c\n\x0fmax_batch_calls\x18\n \x01(\x05\x42\x03\xe0\x41\x01\"M\n\x13\x44\x65ployModelResponse\x12\x36\n\x0cserved_model\x18\x01 \x01(\x0b\x32\x1b.mlflow_grpc.v1.ServedModelB\x03\xe0\x41\x03\"\x19\n\x17ListServedModelsRequest\"S\n\x18ListServedModelsResponse\x12\x37\n\rserved_models\x18\x01 \x03(\x0b\x32\x1b.mlflow_grpc.v1.ServedModelB\x03\xe0\x41\x03\"*\n\x15GetServedModelRequest\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\"P\n\x16GetServedModelResponse\x12\x36\n\x0cserved_model\x18\x01 \x01(\x0b\x32\x1b.mlflow_grpc.v1.ServedModelB\x03\xe0\x41\x03\",\n\x17WatchServedModelRequest\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\"R\n\x18WatchServedModelResponse\x12\x36\n\x0cserved_model\x18\x01 \x01(\x0b\x32\x1b.mlflow_grpc.v1.ServedModelB\x03\xe0\x41\x03\"E\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"2\n\x07Tensors\x12\'\n\x07tensors\x18\x01 \x03(\x0b\x32\x16.mlflow_grpc.v1.Tensor\"\xd1\x01\n\x0ePredictRequest\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12,\n\x04json\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructB\x03\xe0\x41\x01H\x00\x12/\n\x07tensors\x18\x03 \x01(\x0b\x32\x17.mlflow_grpc.v1.TensorsB\x03\xe0\x41\x01H\x00\x12\x14\n\x05\x61rrow\x18\x04 \x01(\x0c\x42\x03\xe0\x41\x01H\x00\x12,\n\x06params\x18\x05 \x01(\x0b\x32\x17.google.protobuf.StructB\x03\xe0\x41\x01\x42\t\n\x07payload\"\xa9\x01\n\x0fPredictResponse\x12,\n\x04json\x18\x01 \x01(\x0b\x32\x17.google.protobuf.StructB\x03\xe0\x41\x03H\x00\x12/\n\x07tensors\x18\x02 \x01(\x0b\x32\x17.mlflow_grpc.v1.TensorsB\x03\xe0\x41\x03H\x00\x12\x14\n\x05\x61rrow\x18\x03 \x01(\x0c\x42\x03\xe0\x41\x03H\x00\x12\x16\n\tmodel_uri\x18\x04 \x01(\tB\x03\xe0\x41\x03\x42\t\n\x07payload\"U\n\x14PredictStreamRequest\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\x12*\n\x04json\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructB\x03\xe0\x41\x02\"Z\n\x15PredictStreamResponse\x12)\n\x04item\x18\x01 \x01(\x0b\x32\x16.google.protobuf.ValueB\x03\xe0\x41\x03\x12\x16\n\tmodel_uri\x18\x02 \x01(\tB\x03\xe0\x41\x03\")\n\x14UndeployModelRequest\x12\x11\n\x04name\x18\x01 \x01(\tB\x03\xe0\x41\x02\"\x17\n\x15UndeployModelResponse*\xd7\x01\n\x10ServedModelState\x12\"\n\x1eSERVED_MODEL_STATE_UNSPECIFIED\x10\x00\x12 \n\x1cSERVED_MODEL_STATE_DEPLOYING\x10\x01\x12\x1c\n\x18SERVED_MODEL_STATE_READY\x10\x02\x12\x1f\n\x1bSERVED_MODEL_STATE_DEGRADED\x10\x03\x12\x1d\n\x19SERVED_MODEL_STATE_FAILED\x10\x04\x12\x1f\n\x1bSERVED_MODEL_STATE_DRAINING\x10\x05*\xb7\x01\n\x0cReplicaState\x12\x1d\n\x19REPLICA_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16REPLICA_STATE_STARTING\x10\x01\x12\x17\n\x13REPLICA_STATE_READY\x10\x02\x12\x1d\n\x19REPLICA_STATE_BACKING_OFF\x10\x03\x12\x18\n\x14REPLICA_STATE_FAILED\x10\x04\x12\x1a\n\x16REPLICA_STATE_DRAINING\x10\x05\x32\x8d\x08\n\x13ModelServingService\x12\x87\x01\n\x0b\x44\x65ployModel\x12\".mlflow_grpc.v1.DeployModelRequest\x1a#.mlflow_grpc.v1.DeployModelResponse\"/\x90\x02\x02\x82\xd3\xe4\x93\x02&\"!/api/mlflow/serving/models/deploy:\x01*\x12\x8c\x01\n\x10ListServedModels\x12\'.mlflow_grpc.v1.ListServedModelsRequest\x1a(.mlflow_grpc.v1.ListServedModelsResponse\"%\x90\x02\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/mlflow/serving/models\x12\x8d\x01\n\x0eGetServedModel\x12%.mlflow_grpc.v1.GetServedModelRequest\x1a&.mlflow_grpc.v1.GetServedModelResponse\",\x90\x02\x01\x82\xd3\xe4\x93\x02#\x12!/api/mlflow/serving/models/{name}\x12\x9b\x01\n\x10WatchServedModel\x12\'.mlflow_grpc.v1.WatchServedModelRequest\x1a(.mlflow_grpc.v1.WatchServedModelResponse\"2\x90\x02\x01\x82\xd3\xe4\x93\x02)\x12\'/api/mlflow/serving/models/{name}/watch0\x01\x12\x83\x01\n\x07Predict\x12\x1e.mlflow_grpc.v1.PredictRequest\x1a\x1f.mlflow_grpc.v1.PredictResponse\"7\x90\x02\x01\x82\xd3\xe4\x93\x02.\")/api/mlflow/serving/models/{name}/predict:\x01*\x12\x9e\x01\n\rPredictStream\x12$.mlflow_grpc.v1.PredictStreamRequest\x1a%.mlflow_grpc.v1.PredictStreamResponse\">\x90\x02\x01\x82\xd3\xe4\x93\x02\x35\"0/api/mlflow/serving/models/{name}/predict-stream:\x01*0\x01\x12\x87\x01\n\rUndeployModel\x12$.mlflow_grpc.v1.UndeployModelRequest\x1a%.mlflow_grpc.v1.UndeployModelResponse\")\x82\xd3\xe4\x93\x02#*!/api/mlflow/serving/models/{name}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -62,6 +62,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEPLOYMODELREQUEST'].fields_by_name['concurrency']._serialized_options = b'\340A\001'
   _globals['_DEPLOYMODELREQUEST'].fields_by_name['wait_until_ready']._loaded_options = None
   _globals['_DEPLOYMODELREQUEST'].fields_by_name['wait_until_ready']._serialized_options = b'\340A\001'
+  _globals['_DEPLOYMODELREQUEST'].fields_by_name['max_batch_calls']._loaded_options = None
+  _globals['_DEPLOYMODELREQUEST'].fields_by_name['max_batch_calls']._serialized_options = b'\340A\001'
   _globals['_DEPLOYMODELRESPONSE'].fields_by_name['served_model']._loaded_options = None
   _globals['_DEPLOYMODELRESPONSE'].fields_by_name['served_model']._serialized_options = b'\340A\003'
   _globals['_LISTSERVEDMODELSRESPONSE'].fields_by_name['served_models']._loaded_options = None
@@ -116,52 +118,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSERVINGSERVICE'].methods_by_name['PredictStream']._serialized_options = b'\220\002\001\202\323\344\223\0025\"0/api/mlflow/serving/models/{name}/predict-stream:\001*'
   _globals['_MODELSERVINGSERVICE'].methods_by_name['UndeployModel']._loaded_options = None
   _globals['_MODELSERVINGSERVICE'].methods_by_name['UndeployModel']._serialized_options = b'\202\323\344\223\002#*!/api/mlflow/serving/models/{name}'
-  _globals['_SERVEDMODELSTATE']._serialized_start=2530
-  _globals['_SERVEDMODELSTATE']._serialized_end=2745
-  _globals['_REPLICASTATE']._serialized_start=2748
-  _globals['_REPLICASTATE']._serialized_end=2931
+  _globals['_SERVEDMODELSTATE']._serialized_start=2585
+  _globals['_SERVEDMODELSTATE']._serialized_end=2800
+  _globals['_REPLICASTATE']._serialized_start=2803
+  _globals['_REPLICASTATE']._serialized_end=2986
   _globals['_REPLICA']._serialized_start=220
   _globals['_REPLICA']._serialized_end=327
   _globals['_SERVEDVERSION']._serialized_start=329
   _globals['_SERVEDVERSION']._serialized_end=444
   _globals['_SERVEDMODEL']._serialized_start=447
-  _globals['_SERVEDMODEL']._serialized_end=851
-  _globals['_ENVIRONMENTVARIABLE']._serialized_start=853
-  _globals['_ENVIRONMENTVARIABLE']._serialized_end=913
-  _globals['_WEIGHTEDMODEL']._serialized_start=915
-  _globals['_WEIGHTEDMODEL']._serialized_end=975
-  _globals['_DEPLOYMODELREQUEST']._serialized_start=978
-  _globals['_DEPLOYMODELREQUEST']._serialized_end=1326
-  _globals['_DEPLOYMODELRESPONSE']._serialized_start=1328
-  _globals['_DEPLOYMODELRESPONSE']._serialized_end=1405
-  _globals['_LISTSERVEDMODELSREQUEST']._serialized_start=1407
-  _globals['_LISTSERVEDMODELSREQUEST']._serialized_end=1432
-  _globals['_LISTSERVEDMODELSRESPONSE']._serialized_start=1434
-  _globals['_LISTSERVEDMODELSRESPONSE']._serialized_end=1517
-  _globals['_GETSERVEDMODELREQUEST']._serialized_start=1519
-  _globals['_GETSERVEDMODELREQUEST']._serialized_end=1561
-  _globals['_GETSERVEDMODELRESPONSE']._serialized_start=1563
-  _globals['_GETSERVEDMODELRESPONSE']._serialized_end=1643
-  _globals['_WATCHSERVEDMODELREQUEST']._serialized_start=1645
-  _globals['_WATCHSERVEDMODELREQUEST']._serialized_end=1689
-  _globals['_WATCHSERVEDMODELRESPONSE']._serialized_start=1691
-  _globals['_WATCHSERVEDMODELRESPONSE']._serialized_end=1773
-  _globals['_TENSOR']._serialized_start=1775
-  _globals['_TENSOR']._serialized_end=1844
-  _globals['_TENSORS']._serialized_start=1846
-  _globals['_TENSORS']._serialized_end=1896
-  _globals['_PREDICTREQUEST']._serialized_start=1899
-  _globals['_PREDICTREQUEST']._serialized_end=2108
-  _globals['_PREDICTRESPONSE']._serialized_start=2111
-  _globals['_PREDICTRESPONSE']._serialized_end=2280
-  _globals['_PREDICTSTREAMREQUEST']._serialized_start=2282
-  _globals['_PREDICTSTREAMREQUEST']._serialized_end=2367
-  _globals['_PREDICTSTREAMRESPONSE']._serialized_start=2369
-  _globals['_PREDICTSTREAMRESPONSE']._serialized_end=2459
-  _globals['_UNDEPLOYMODELREQUEST']._serialized_start=2461
-  _globals['_UNDEPLOYMODELREQUEST']._serialized_end=2502
-  _globals['_UNDEPLOYMODELRESPONSE']._serialized_start=2504
-  _globals['_UNDEPLOYMODELRESPONSE']._serialized_end=2527
-  _globals['_MODELSERVINGSERVICE']._serialized_start=2934
-  _globals['_MODELSERVINGSERVICE']._serialized_end=3971
+  _globals['_SERVEDMODEL']._serialized_end=876
+  _globals['_ENVIRONMENTVARIABLE']._serialized_start=878
+  _globals['_ENVIRONMENTVARIABLE']._serialized_end=938
+  _globals['_WEIGHTEDMODEL']._serialized_start=940
+  _globals['_WEIGHTEDMODEL']._serialized_end=1000
+  _globals['_DEPLOYMODELREQUEST']._serialized_start=1003
+  _globals['_DEPLOYMODELREQUEST']._serialized_end=1381
+  _globals['_DEPLOYMODELRESPONSE']._serialized_start=1383
+  _globals['_DEPLOYMODELRESPONSE']._serialized_end=1460
+  _globals['_LISTSERVEDMODELSREQUEST']._serialized_start=1462
+  _globals['_LISTSERVEDMODELSREQUEST']._serialized_end=1487
+  _globals['_LISTSERVEDMODELSRESPONSE']._serialized_start=1489
+  _globals['_LISTSERVEDMODELSRESPONSE']._serialized_end=1572
+  _globals['_GETSERVEDMODELREQUEST']._serialized_start=1574
+  _globals['_GETSERVEDMODELREQUEST']._serialized_end=1616
+  _globals['_GETSERVEDMODELRESPONSE']._serialized_start=1618
+  _globals['_GETSERVEDMODELRESPONSE']._serialized_end=1698
+  _globals['_WATCHSERVEDMODELREQUEST']._serialized_start=1700
+  _globals['_WATCHSERVEDMODELREQUEST']._serialized_end=1744
+  _globals['_WATCHSERVEDMODELRESPONSE']._serialized_start=1746
+  _globals['_WATCHSERVEDMODELRESPONSE']._serialized_end=1828
+  _globals['_TENSOR']._serialized_start=1830
+  _globals['_TENSOR']._serialized_end=1899
+  _globals['_TENSORS']._serialized_start=1901
+  _globals['_TENSORS']._serialized_end=1951
+  _globals['_PREDICTREQUEST']._serialized_start=1954
+  _globals['_PREDICTREQUEST']._serialized_end=2163
+  _globals['_PREDICTRESPONSE']._serialized_start=2166
+  _globals['_PREDICTRESPONSE']._serialized_end=2335
+  _globals['_PREDICTSTREAMREQUEST']._serialized_start=2337
+  _globals['_PREDICTSTREAMREQUEST']._serialized_end=2422
+  _globals['_PREDICTSTREAMRESPONSE']._serialized_start=2424
+  _globals['_PREDICTSTREAMRESPONSE']._serialized_end=2514
+  _globals['_UNDEPLOYMODELREQUEST']._serialized_start=2516
+  _globals['_UNDEPLOYMODELREQUEST']._serialized_end=2557
+  _globals['_UNDEPLOYMODELRESPONSE']._serialized_start=2559
+  _globals['_UNDEPLOYMODELRESPONSE']._serialized_end=2582
+  _globals['_MODELSERVINGSERVICE']._serialized_start=2989
+  _globals['_MODELSERVINGSERVICE']._serialized_end=4026
 # @@protoc_insertion_point(module_scope)

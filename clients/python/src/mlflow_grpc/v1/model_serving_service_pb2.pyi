@@ -188,6 +188,7 @@ class ServedModel(google.protobuf.message.Message):
     CONCURRENCY_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     UPDATE_TIME_FIELD_NUMBER: builtins.int
+    MAX_BATCH_CALLS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Its name."""
     state: global___ServedModelState.ValueType
@@ -200,6 +201,8 @@ class ServedModel(google.protobuf.message.Message):
     """The memory limit of a replica in bytes; 0 for none."""
     concurrency: builtins.int
     """How many predictions a replica makes at one time."""
+    max_batch_calls: builtins.int
+    """How many waiting calls may be made of the model as one."""
     @property
     def log_lines(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The last lines, up to 50 of up to 500 characters, that the replica behind
@@ -243,9 +246,10 @@ class ServedModel(google.protobuf.message.Message):
         concurrency: builtins.int = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        max_batch_calls: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "predict_timeout", b"predict_timeout", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["concurrency", b"concurrency", "create_time", b"create_time", "environment", b"environment", "log_lines", b"log_lines", "memory_limit_bytes", b"memory_limit_bytes", "name", b"name", "predict_timeout", b"predict_timeout", "replicas", b"replicas", "state", b"state", "state_reason", b"state_reason", "update_time", b"update_time", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["concurrency", b"concurrency", "create_time", b"create_time", "environment", b"environment", "log_lines", b"log_lines", "max_batch_calls", b"max_batch_calls", "memory_limit_bytes", b"memory_limit_bytes", "name", b"name", "predict_timeout", b"predict_timeout", "replicas", b"replicas", "state", b"state", "state_reason", b"state_reason", "update_time", b"update_time", "versions", b"versions"]) -> None: ...
 
 global___ServedModel = ServedModel
 
@@ -310,6 +314,7 @@ class DeployModelRequest(google.protobuf.message.Message):
     PREDICT_TIMEOUT_FIELD_NUMBER: builtins.int
     CONCURRENCY_FIELD_NUMBER: builtins.int
     WAIT_UNTIL_READY_FIELD_NUMBER: builtins.int
+    MAX_BATCH_CALLS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """The name to deploy it under: 1 to 250 letters, digits, `.`, `_` and `-`,
     starting with a letter or digit.
@@ -332,6 +337,12 @@ class DeployModelRequest(google.protobuf.message.Message):
     """
     wait_until_ready: builtins.bool
     """Whether to return only when the model is READY, or cannot be."""
+    max_batch_calls: builtins.int
+    """How many calls that wait at the same time may be made of the model as one, with
+    all their rows: default 1, at the most 1,000. More than 1 is for models whose
+    answer for a row does not depend on the other rows. Each call gets its own
+    answer or error all the same.
+    """
     @property
     def models(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___WeightedModel]:
         """Models that share the calls by weight, up to 10, each once."""
@@ -361,9 +372,10 @@ class DeployModelRequest(google.protobuf.message.Message):
         predict_timeout: google.protobuf.duration_pb2.Duration | None = ...,
         concurrency: builtins.int = ...,
         wait_until_ready: builtins.bool = ...,
+        max_batch_calls: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["predict_timeout", b"predict_timeout"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["concurrency", b"concurrency", "environment", b"environment", "memory_limit_bytes", b"memory_limit_bytes", "model_uri", b"model_uri", "models", b"models", "name", b"name", "predict_timeout", b"predict_timeout", "replicas", b"replicas", "wait_until_ready", b"wait_until_ready"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["concurrency", b"concurrency", "environment", b"environment", "max_batch_calls", b"max_batch_calls", "memory_limit_bytes", b"memory_limit_bytes", "model_uri", b"model_uri", "models", b"models", "name", b"name", "predict_timeout", b"predict_timeout", "replicas", b"replicas", "wait_until_ready", b"wait_until_ready"]) -> None: ...
 
 global___DeployModelRequest = DeployModelRequest
 
