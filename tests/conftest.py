@@ -31,12 +31,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URI of a database in a private PostgreSQL cluster."""
-    folder = tmp_path_factory.mktemp("postgres")
-    cluster = PostgresCluster(folder)
-    cluster.start()
-    try:
+    with PostgresCluster() as cluster:
+        cluster.start()
         yield cluster.uri
-    finally:
-        cluster.stop()

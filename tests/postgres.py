@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.servers import free_port
 
@@ -14,9 +15,15 @@ __all__ = ["PostgresCluster"]
 
 
 class PostgresCluster:
-    """A PostgreSQL cluster on a port the kernel gave, run by an ordinary user."""
+    """A PostgreSQL cluster on a port the kernel gave, run by an ordinary user.
 
-    def __init__(self, folder: Path) -> None:
+    As a context manager it ends the server and removes the data.
+    """
+
+    def __init__(self) -> None:
+        # Not below pytest's folder, which is closed to all but the user who runs the tests.
+        self._temporary = TemporaryDirectory(prefix="postgres-")
+        folder = Path(self._temporary.name)
         self._folder = folder
         self._data = folder / "data"
         self._port = free_port()
@@ -28,9 +35,6 @@ class PostgresCluster:
         if self._user:
             for place in (folder, password):
                 shutil.chown(place, self._user)
-            # pytest keeps its folders to the user who runs it.
-            for place in (folder.parent, folder.parent.parent):
-                place.chmod(0o755)
         options = ("-U", "postgres", "-A", "scram-sha-256", "--no-sync", f"--pwfile={password}")
         subprocess.run(
             [_postgres_program("initdb"), "-D", str(self._data), *options],
@@ -62,6 +66,13 @@ class PostgresCluster:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(60)
             self._process = None
+
+    def __enter__(self) -> PostgresCluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._temporary.cleanup()
 
 
 def _postgres_program(name: str) -> str:

@@ -20,7 +20,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from tests.conftest import PostgresCluster, Served
+from tests.conftest import Served
+from tests.postgres import PostgresCluster
 from tests.rpc import Rpcs, describe
 from tests.servers import ServerProcess, free_port
 
@@ -237,15 +238,11 @@ def test_a_wrong_password_is_said_and_not_shown(tmp_path: Path, postgres: str) -
     assert "wr0ng" not in said
 
 
-def test_postgres_serves_and_its_loss_is_unavailable(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    cluster = PostgresCluster(tmp_path_factory.mktemp("lost"))
-    folder = tmp_path_factory.mktemp("server")
-    cluster.start()
-    try:
+def test_postgres_serves_and_its_loss_is_unavailable(tmp_path: Path) -> None:
+    with PostgresCluster() as cluster:
+        cluster.start()
         with (
-            ServerProcess(folder, "--backend-store-uri", cluster.uri) as server,
+            ServerProcess(tmp_path, "--backend-store-uri", cluster.uri) as server,
             grpc.insecure_channel(server.address) as channel,
         ):
             rpcs = Rpcs(channel)
@@ -259,8 +256,6 @@ def test_postgres_serves_and_its_loss_is_unavailable(
             wait_for_health(channel, "", SERVING)
             assert rpcs("GetRun", runId=run_id).run.info.run_id == run_id
             assert "s3cr3t" not in rpcs("GetServerInfo").backend_store_uri
-    finally:
-        cluster.stop()
     assert "s3cr3t" not in server.log.read_text()
 
 
