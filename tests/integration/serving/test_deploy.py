@@ -183,8 +183,15 @@ def test_what_is_deployed_outlives_a_restart(house: House, versions: str, tmp_pa
     with ServerProcess(tmp_path, *stores) as server, House(tmp_path, server.address) as other:
         # The call waits for the replica.
         assert says(other, "kept", "environment GREETING") == "s3cr3t"
+        watch = other.stub.WatchServedModel(pb.WatchServedModelRequest(name="kept"), timeout=60)
+        assert next(watch).served_model.state == READY
         served = other.get("kept")
         assert (served.state, served.create_time) == (READY, before.create_time)
+        server.signal(signal.SIGTERM)
+        with pytest.raises(grpc.RpcError) as caught:
+            list(watch)
+        assert describe(caught.value).reason == "SERVER_STOPPING"
+        assert server.wait() == 0
     assert "s3cr3t" not in server.log.read_text()
 
 
