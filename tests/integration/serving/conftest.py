@@ -26,6 +26,6 @@ def misbehaving(house: House) -> str:
     """The name of a misbehaving model with one replica and tight limits."""
     return house.deploy(
         house.model("misbehaving"),
-        memoryLimitBytes=str(800 * 2**20),
-        predictTimeout="2s",
+        memoryLimitBytes=str(600 * 2**20),
+        predictTimeout="4s",
     )

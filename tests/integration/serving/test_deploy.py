@@ -7,6 +7,8 @@ import signal
 import stat
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +40,16 @@ def says(house: House, name: str, text: str = "") -> str:
     return str(predictions(house.stub.Predict(order(name, text), timeout=60))[0]).split()[0]
 
 
-def test_versions_swap_under_load_without_a_failed_call(house: House, versions: str) -> None:
-    """By a new deployment, by a split, by an alias that moves, and not by a bad version."""
-    house.log.alias(versions, "champion", "1")
-    name = house.deploy(f"models:/{versions}/1", name="swap")
-    stop, failures, said = threading.Event(), [], []  # type: ignore[var-annotated]
+@contextmanager
+def called(house: House, name: str) -> Iterator[None]:
+    """Call a model all the while; no call may fail."""
+    stop = threading.Event()
+    failures: list[Failure] = []
 
     def call() -> None:
         while not stop.is_set():
             try:
-                said.append(says(house, name))
+                says(house, name)
             except grpc.RpcError as error:
                 failures.append(describe(error))
 
@@ -55,44 +57,62 @@ def test_versions_swap_under_load_without_a_failed_call(house: House, versions: 
     for caller in callers:
         caller.start()
     try:
-        first = house.get(name)
-        pid = first.versions[0].replicas[0].pid
-        house.deploy(f"models:/{versions}/2", name=name)
-        assert says(house, name) == "two"
-        house.wait(name, lambda served: len(served.versions) == 1)
-        assert not Path(f"/proc/{pid}").exists()
-
-        pid = house.pids(name)[0]
-        split = [
-            {"modelUri": f"models:/{versions}@champion", "weight": 1},
-            {"modelUri": f"models:/{versions}/2", "weight": 3},
-        ]
-        house.rpcs("DeployModel", name=name, models=split, waitUntilReady=True)
-        served = house.get(name)
-        # The version that stays keeps its replica.
-        assert served.versions[1].replicas[0].pid == pid
-        assert [version.weight for version in served.versions] == [1, 3]
-        assert served.create_time == first.create_time
-
-        house.log.alias(versions, "champion", "3")
-        served = house.wait(name, lambda s: s.state == pb.SERVED_MODEL_STATE_DEGRADED)
-        assert "what loading says" in served.state_reason
-        assert "about to fail to load" in served.log_lines
-        called = [version.resolved_uri for version in served.versions if version.weight]
-        assert called == ["models:/versions/1", "models:/versions/2"]
+        yield
     finally:
         stop.set()
         for caller in callers:
             caller.join()
     assert failures == []
-    assert Counter(says(house, name) for _ in range(40)) == {"one": 10, "two": 30}
 
-    house.log.alias(versions, "champion", "2")
-    house.rpcs("DeployModel", name=name, modelUri=f"models:/{versions}@champion")
-    house.wait(name, lambda s: s.state == READY and len(s.versions) == 1)
+
+def test_versions_swap_and_share_under_load_without_a_failed_call(
+    house: House, versions: str
+) -> None:
+    name = house.deploy(f"models:/{versions}/1", name="swap")
+    with called(house, name):
+        first = house.get(name)
+        old = first.versions[0].replicas[0].pid
+        house.deploy(f"models:/{versions}/2", name=name)
+        assert says(house, name) == "two"
+        house.wait(name, lambda served: len(served.versions) == 1)
+        assert not Path(f"/proc/{old}").exists()
+
+        kept = house.pids(name)[0]
+        split = [
+            {"modelUri": f"models:/{versions}/1", "weight": 1},
+            {"modelUri": f"models:/{versions}/2", "weight": 3},
+        ]
+        house.rpcs("DeployModel", name=name, models=split, waitUntilReady=True)
+        served = house.get(name)
+        # The version that stays keeps its replica.
+        assert served.versions[1].replicas[0].pid == kept
+        assert [version.weight for version in served.versions] == [1, 3]
+        assert served.create_time == first.create_time
+    assert Counter(says(house, name) for _ in range(40)) == {"one": 10, "two": 30}
+    house.undeploy(name)
+
+
+@pytest.mark.slow
+def test_a_deployment_follows_its_alias_but_not_to_a_bad_version(
+    house: House, versions: str
+) -> None:
     house.log.alias(versions, "champion", "1")
-    house.wait(name, lambda s: [v.resolved_uri for v in s.versions] == ["models:/versions/1"])
-    assert says(house, name) == "one"
+    name = house.deploy(f"models:/{versions}@champion", name="follow")
+    with called(house, name):
+        house.log.alias(versions, "champion", "2")
+        house.wait(name, lambda s: [v.resolved_uri for v in s.versions] == ["models:/versions/2"])
+        assert says(house, name) == "two"
+
+        house.log.alias(versions, "champion", "3")
+        served = house.wait(name, lambda s: s.state == pb.SERVED_MODEL_STATE_DEGRADED)
+        assert "what loading says" in served.state_reason
+        assert "about to fail to load" in served.log_lines
+        serving = [version.resolved_uri for version in served.versions if version.weight]
+        assert serving == ["models:/versions/2"]
+
+        house.log.alias(versions, "champion", "1")
+        house.wait(name, lambda s: [v.resolved_uri for v in s.versions] == ["models:/versions/1"])
+        assert says(house, name) == "one"
     house.undeploy(name)
 
 

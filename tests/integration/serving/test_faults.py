@@ -43,8 +43,8 @@ def answer(house: House, name: str, text: str = "") -> str:
 
 FAULTS = {
     "raise": (INTERNAL, "MODEL_FAILED", "what the model says"),
-    "sleep 3600": (TIMEOUT, "PREDICT_TIMEOUT", "2 s"),
-    "allocate 2000": (EXHAUSTED, "MODEL_OUT_OF_MEMORY", "800 MiB"),
+    "sleep 3600": (TIMEOUT, "PREDICT_TIMEOUT", "4 s"),
+    "allocate 2000": (EXHAUSTED, "MODEL_OUT_OF_MEMORY", "600 MiB"),
     "big 33": (EXHAUSTED, "ANSWER_TOO_LARGE", "33,554,432"),
 }
 
