@@ -147,9 +147,13 @@ class Deployment:
         return self._change is not None and not self._change.done()
 
     @property
-    def has_failed(self) -> bool:
-        """Whether what was asked for last cannot be served."""
-        return self._failure is not None and not self.is_changing
+    def lacks_files(self) -> bool:
+        """Whether what was asked for last is not served because no process could be started.
+
+        The files of its model could not be had, so that no process has a log.
+        """
+        failure = self._failure
+        return failure is not None and not failure.log_lines and not self.is_changing
 
     async def settled(self) -> None:
         """Return when what was asked for last serves, or cannot; raise if it cannot."""

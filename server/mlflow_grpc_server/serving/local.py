@@ -215,7 +215,7 @@ class LocalEngine:
         spec = deployment.spec
         if deployment.is_changing:
             return
-        retried = deployment.has_failed and name in self._restored
+        retried = deployment.lacks_files and name in self._restored
         if not retried and not any(is_followed(one.uri) for one in spec.models):
             return
         meant = await self._resolve(spec)
