@@ -16,7 +16,7 @@ help: ## List the targets
 
 $(VENV)/.stamp: pyproject.toml clients/python/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt -e clients/python -e '.[dev,postgres,mysql]'
+	$(BIN)/pip install --quiet -c constraints.txt -e 'clients/python[cli]' -e '.[dev,postgres,mysql]'
 	@touch $@
 
 $(CODEGEN)/.stamp: protos/requirements-codegen.txt

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mariadb import MariaDb
 from tests.postgres import PostgresCluster
 from tests.servers import ServerProcess
 
@@ -36,3 +37,11 @@ def postgres() -> Iterator[str]:
     with PostgresCluster() as cluster:
         cluster.start()
         yield cluster.uri
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[str]:
+    """The URI of a database in a private MariaDB server."""
+    with MariaDb() as server:
+        server.start()
+        yield server.uri

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.programs import find_program
 from tests.servers import free_port
 
 __all__ = ["PostgresCluster"]
@@ -21,6 +22,7 @@ class PostgresCluster:
     """
 
     def __init__(self) -> None:
+        initdb = _postgres_program("initdb")
         # Not below pytest's folder, which is closed to all but the user who runs the tests.
         self._temporary = TemporaryDirectory(prefix="postgres-")
         folder = Path(self._temporary.name)
@@ -37,7 +39,7 @@ class PostgresCluster:
                 shutil.chown(place, self._user)
         options = ("-U", "postgres", "-A", "scram-sha-256", "--no-sync", f"--pwfile={password}")
         subprocess.run(
-            [_postgres_program("initdb"), "-D", str(self._data), *options],
+            [initdb, "-D", str(self._data), *options],
             user=self._user,
             cwd=folder,
             stdout=subprocess.DEVNULL,
@@ -76,7 +78,4 @@ class PostgresCluster:
 
 
 def _postgres_program(name: str) -> str:
-    installed = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    found = str(installed[-1]) if installed else shutil.which(name)
-    assert found, f"{name} is not installed; the tests need PostgreSQL's server (see .ci/run)"
-    return found
+    return find_program(name, "PostgreSQL", "/usr/lib/postgresql/*/bin")

@@ -67,14 +67,14 @@ class Rpcs:
         return self.send(method, message)
 
     def send(self, method: MethodDescriptor, message: Message, **options: Any) -> Any:
-        kind = self._channel.unary_stream if method.server_streaming else self._channel.unary_unary
-        call = kind(
+        streams = method.server_streaming and not method.client_streaming
+        call = (self._channel.unary_stream if streams else self._channel.unary_unary)(
             f"/{method.containing_service.full_name}/{method.name}",
             request_serializer=GetMessageClass(method.input_type).SerializeToString,
             response_deserializer=GetMessageClass(method.output_type).FromString,
         )
         response: Any = call(message, timeout=30, **options)
-        return next(response) if method.server_streaming else response
+        return next(response) if streams else response
 
     def failure(self, name: str, /, **request: Any) -> Failure:
         """Make a call that must fail, and return how it did."""

@@ -26,6 +26,8 @@ from mlflow_grpc.v1 import (
 from mlflow_grpc_server.convert.status import MAX_REQUEST_BYTES, info_to_proto
 from mlflow_grpc_server.health import Component, Monitor
 from mlflow_grpc_server.inference import open_inference_pb2, open_inference_pb2_grpc
+from mlflow_grpc_server.ingest.pipeline import Ingest
+from mlflow_grpc_server.ingest.signals import CommitSignals
 from mlflow_grpc_server.interceptors.calls import CallInterceptor
 from mlflow_grpc_server.services.experiments import ExperimentServicer
 from mlflow_grpc_server.services.inference import InferenceServicer
@@ -39,11 +41,16 @@ from mlflow_grpc_server.tracking.pool import BlockingPool
 from mlflow_grpc_server.tracking.registry import Registry
 from mlflow_grpc_server.tracking.stores import Stores, open_stores
 from mlflow_grpc_server.tracking.tracking import Tracking
+from mlflow_grpc_server.tracking.watch import Watcher
 
 __all__ = ["App", "PortError"]
 
 # What remains after the last call of the API are health watches and the like, without an end.
 _CLOSING_SECONDS = 1.0
+
+# Apart from the threads of calls, so that any number of watchers cannot keep those busy.
+_WATCH_THREADS = 2
+_MOST_WATCHES = 10_000
 
 _STORE_OF_SERVICE: dict[str, Component | None] = {
     "": Component.TRACKING_STORE,
@@ -85,6 +92,13 @@ class App:
         self._calls = CallInterceptor("/mlflow_grpc.", "/inference.")
         self._pool = BlockingPool(settings.store_threads, settings.store_queue)
         self._engine = open_engine(settings, stores.client)
+        self._watch_pool = BlockingPool(_WATCH_THREADS, _MOST_WATCHES)
+        self._signals = CommitSignals()
+        metrics = stores.metrics
+        self._ingest = Ingest(
+            metrics.writer, metrics.writers, settings.store_retry, self._signals.committed
+        )
+        self._stopping = asyncio.Event()
         self._health = health.aio.HealthServicer()
         self._monitor = Monitor(
             {
@@ -129,6 +143,8 @@ class App:
         """Report NOT_SERVING, take no more calls, and let those in flight end in time."""
         await self._monitor.drain()
         self._engine.end_watches()
+        self._stopping.set()
+        self._runs.stop_streams()
         stopping = asyncio.create_task(self._server.stop(self._settings.grace_period))
         idle = asyncio.create_task(self._calls.idle.wait())
         await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
@@ -143,19 +159,24 @@ class App:
             with suppress(asyncio.CancelledError):
                 await self._watch
         await self._engine.close()
+        await self._ingest.close()
         await self._pool.close()
+        await self._watch_pool.close()
         self._monitor.close()
         await asyncio.to_thread(self._stores.close)
 
     def _add_services(self) -> list[str]:
         tracking = Tracking(self._stores.client)
+        metrics = self._stores.metrics
+        watcher = Watcher(
+            tracking, metrics.commits, self._watch_pool, self._signals, self._stopping
+        )
+        self._runs = RunServicer(tracking, metrics.history, self._pool, self._ingest, watcher)
         registry = Registry(self._stores.client)
         experiment_service_pb2_grpc.add_ExperimentServiceServicer_to_server(
             ExperimentServicer(tracking, self._pool), self._server
         )
-        run_service_pb2_grpc.add_RunServiceServicer_to_server(
-            RunServicer(tracking, self._pool), self._server
-        )
+        run_service_pb2_grpc.add_RunServiceServicer_to_server(self._runs, self._server)
         model_registry_service_pb2_grpc.add_ModelRegistryServiceServicer_to_server(
             ModelRegistryServicer(registry, self._pool), self._server
         )

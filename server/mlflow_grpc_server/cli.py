@@ -117,6 +117,13 @@ _DEFAULTS = Settings()
         help="Further calls that may wait for the stores.",
     ),
     option(
+        "--store-retry",
+        type=click.FloatRange(0),
+        default=_DEFAULTS.store_retry,
+        show_envvar=True,
+        help="Seconds that streamed entries wait for a store that is away.",
+    ),
+    option(
         "--grace-period",
         type=click.FloatRange(0),
         default=_DEFAULTS.grace_period,

@@ -17,6 +17,7 @@ from mlflow_grpc_server.exceptions import (
     AlreadyExistsError,
     FailedPreconditionError,
     InvalidFieldError,
+    MalformedRequestError,
     ModelFailedError,
     ModelLimitError,
     NotFoundError,
@@ -26,6 +27,7 @@ from mlflow_grpc_server.exceptions import (
     RequestError,
     ServerStoppingError,
     ServingUnavailableError,
+    StoreUnavailableError,
     UnimplementedError,
 )
 
@@ -37,14 +39,19 @@ ERROR_DOMAIN = "mlflow-grpc"
 _MOST_MESSAGE_BYTES = 800
 _MOST_VALUE_BYTES = 200
 _RETRY_SECONDS = 1
+# What MySQL refuses of a value, under codes for which its drivers have no class but that of lost
+# connections: a packet too large, and text beyond the character set of the database.
+_MYSQL_VALUE_CODES = {1153, 1267, 1270, 1271, 3988}
 
 REQUEST_ERRORS: Mapping[type[RequestError], StatusCode] = {
     InvalidFieldError: StatusCode.INVALID_ARGUMENT,
+    MalformedRequestError: StatusCode.INVALID_ARGUMENT,
     NotFoundError: StatusCode.NOT_FOUND,
     AlreadyExistsError: StatusCode.ALREADY_EXISTS,
     FailedPreconditionError: StatusCode.FAILED_PRECONDITION,
     OverloadedError: StatusCode.RESOURCE_EXHAUSTED,
     ServerStoppingError: StatusCode.UNAVAILABLE,
+    StoreUnavailableError: StatusCode.UNAVAILABLE,
     UnimplementedError: StatusCode.UNIMPLEMENTED,
     ModelFailedError: StatusCode.INTERNAL,
     ModelLimitError: StatusCode.RESOURCE_EXHAUSTED,
@@ -224,20 +231,26 @@ def _describe_lost_store(error: MlflowException) -> _Error | None:
     MLflow's message then holds statements and addresses, which are not the caller's.
     """
     cause = error.__cause__ or error.__context__
+    if isinstance(cause, sqlalchemy.exc.DataError) or _is_mysql_value_error(cause):
+        message = "The store cannot hold a value of the request."
+        return _Error(StatusCode.INVALID_ARGUMENT, "VALUE_NOT_STORABLE", message)
     if isinstance(cause, requests.RequestException | sqlalchemy.exc.OperationalError):
         message = "The store cannot be reached or is locked."
         return _Error(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", message)
     if isinstance(cause, sqlalchemy.exc.TimeoutError | sqlalchemy.exc.InterfaceError):
         return _Error(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", "No connection to the store.")
-    if isinstance(cause, sqlalchemy.exc.DataError):
-        message = "The store cannot hold a value of the request."
-        return _Error(StatusCode.INVALID_ARGUMENT, "VALUE_NOT_STORABLE", message)
     if isinstance(cause, sqlalchemy.exc.IntegrityError):
         message = "Another call changed the same resource at the same time."
         return _Error(StatusCode.ABORTED, "CONCURRENT_CHANGE", message)
     if isinstance(cause, sqlalchemy.exc.SQLAlchemyError):
         return _Error(StatusCode.INTERNAL, "STORE_ERROR", "")
     return None
+
+
+def _is_mysql_value_error(cause: BaseException | None) -> bool:
+    if not isinstance(cause, sqlalchemy.exc.OperationalError) or cause.orig is None:
+        return False
+    return bool(cause.orig.args) and cause.orig.args[0] in _MYSQL_VALUE_CODES
 
 
 def _bad_request(fields: tuple[str, ...], message: str) -> error_details_pb2.BadRequest:

@@ -11,6 +11,7 @@ __all__ = [
     "AlreadyExistsError",
     "FailedPreconditionError",
     "InvalidFieldError",
+    "MalformedRequestError",
     "ModelFailedError",
     "ModelLimitError",
     "NotFoundError",
@@ -20,6 +21,7 @@ __all__ = [
     "RequestError",
     "ServerStoppingError",
     "ServingUnavailableError",
+    "StoreUnavailableError",
     "UnimplementedError",
 ]
 
@@ -52,6 +54,13 @@ class InvalidFieldError(RequestError):
         super().__init__("INVALID_FIELD", f"{field}: {fault}", {"field": field}, [field])
 
 
+class MalformedRequestError(RequestError):
+    """Bytes that are not a message of the kind that the method takes."""
+
+    def __init__(self) -> None:
+        super().__init__("MALFORMED_REQUEST", "The request is not a message that the method takes.")
+
+
 class NotFoundError(RequestError):
     """Something that the request names and the store does not have."""
 
@@ -81,6 +90,13 @@ class OverloadedError(RequestError):
             f"{waiting} calls are waiting for the stores already.",
             {"waiting": str(waiting)},
         )
+
+
+class StoreUnavailableError(RequestError):
+    """A store that does not answer or does not let anyone write, for now."""
+
+    def __init__(self) -> None:
+        super().__init__("STORE_UNAVAILABLE", "The store cannot be reached or is locked.")
 
 
 class ServerStoppingError(RequestError):

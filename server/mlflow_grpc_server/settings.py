@@ -38,6 +38,9 @@ class Settings:
     store_queue: int = 1000
     """How many more calls may wait for the stores before RESOURCE_EXHAUSTED."""
 
+    store_retry: float = 60.0
+    """How many seconds streamed entries wait for a store that is away before their stream ends."""
+
     grace_period: float = 30.0
     """How many seconds calls in flight have to end after SIGTERM."""
 

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from tests.benchmarks.seeding import database_uri
 
-__all__ = ["grpc_server", "models_server", "rest_server"]
+__all__ = ["grpc_process", "grpc_server", "models_server", "rest_server"]
 
 _START_SECONDS = 90.0
 _STOP_SECONDS = 15.0
@@ -32,9 +32,16 @@ _T = TypeVar("_T")
 @contextmanager
 def grpc_server(folder: Path) -> Iterator[str]:
     """Our server over the database in `folder`; gives its `host:port`."""
+    with grpc_process(folder, database_uri(folder)) as (address, _):
+        yield address
+
+
+@contextmanager
+def grpc_process(folder: Path, uri: str) -> Iterator[tuple[str, int]]:
+    """Our server over the database at `uri`; gives its `host:port` and the id of its process."""
     command = [
         *(sys.executable, "-m", "mlflow_grpc_server.cli"),
-        *("--backend-store-uri", database_uri(folder)),
+        *("--backend-store-uri", uri),
         *("--default-artifact-root", (folder / "artifacts").as_uri()),
         *("--artifacts-destination", (folder / "artifacts").as_uri()),
         *("--host", "127.0.0.1", "--port", "0"),
@@ -45,7 +52,7 @@ def grpc_server(folder: Path) -> Iterator[str]:
             found = _LISTENING.search(log.read_text(errors="replace"))
             return found[1] if found else None
 
-        yield _wait_for(address, process, log)
+        yield _wait_for(address, process, log), process.pid
 
 
 @contextmanager

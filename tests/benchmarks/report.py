@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 
 from tests.benchmarks.measure import Timing
 
-__all__ = ["Row", "machine", "musts", "table"]
+__all__ = ["Row", "machine", "must", "musts", "say", "table"]
 
 MUST_RATIO = 1.8
 """How many times faster than REST an operation must be, at p50."""
@@ -89,3 +90,13 @@ def _both(timing: Timing) -> str:
 
 def _verdict(met: bool) -> str:
     return "met" if met else "NOT met"
+
+
+def must(what: str, least: float, reached: float) -> str:
+    """The line for a ratio that must be reached, met or not."""
+    return f"- must: {what} at least {least:g} times: {reached:.2f}, {_verdict(reached >= least)}"
+
+
+def say(text: str) -> None:
+    """Progress, apart from the report."""
+    print(text, file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import statistics
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ import grpc
 
 from tests.benchmarks.processes import grpc_server, models_server
 
-__all__ = ["report"]
+__all__ = ["measure_serving"]
 
 _TREES = 40
 _REPLICAS = 2
@@ -41,9 +42,10 @@ class _Line:
     holds: bool | None
 
 
-def report(folder: Path, *, quick: bool) -> str:
+def measure_serving(*, quick: bool) -> str:
     """Measure, and return the table and what was required of it."""
-    lines = _measure(folder, quick=quick)
+    with tempfile.TemporaryDirectory(prefix="benchmark-serving-") as folder:
+        lines = _measure(Path(folder), quick=quick)
     rows = [
         "| serving a random forest | this | `mlflow models serve` | ratio | required |",
         "|---|--:|--:|--:|--:|",

@@ -49,6 +49,8 @@ KEY_OUTPUT = {
 
 PYTHON_OUTPUT = {
     "python-tour": "FINISHED {'layers': '2', 'lr': '0.01'} {'loss': 0.3333333333333333}\nStaging\n",
+    "streaming-tour": "1000 points are stored\n1 True\n",
+    "watching-tour": "RunSnapshot FINISHED\n[('loss', 1, 0.5)]\nRunEnd FINISHED\n",
     "asyncio-tour": "FINISHED {'accuracy': 0.8, 'loss': 0.5}\n",
     "NotFoundError": "RUN_NOT_FOUND none ",
     "iris-tour": "[0]\n[0, 2]\n",
@@ -123,6 +125,21 @@ def test_buf_curl_tour(address: str) -> None:
         assert [text for text in KEY_OUTPUT[key] if text not in output] == [], output
         unseen.discard(key)
     assert not unseen
+
+
+def test_stream_by_hand(address: str) -> None:
+    """The block that streams to a run and watches it, as one script."""
+    (script,) = (block for block in blocks("sh") if "StreamMetrics" in block)
+    done = run_shell(script, address)
+    assert done.returncode == 0, done.stderr
+    for said in (
+        '"maxMessagesInFlight"',
+        '"sequence": "2"',
+        '"snapshot"',
+        '"value": 0.25',
+        '"end"',
+    ):
+        assert said in done.stdout
 
 
 def test_services_are_those_listed(address: str) -> None:

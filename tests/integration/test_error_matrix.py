@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import sqlite3
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import pytest
+import sqlalchemy
 from google.api import field_behavior_pb2
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from tests.conftest import Served
 from tests.rpc import Failure, Rpcs, describe, methods
+from tests.servers import ServerProcess
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 ABSENT = grpc.StatusCode.NOT_FOUND
@@ -468,6 +471,14 @@ OWN_ROWS: list[Row] = [
     ),
     ("RegisterModel", lambda w: {"name": "n", "source": "s3://b/" + "x" * 500}, INVALID, "source"),
     ("ListModelVersions", lambda w: {"filter": "version_number > 'x'"}, INVALID, "filter"),
+    *[
+        (rpc, lambda w, m=more, c=column: {**m, "filter": f"{c} > {'9' * 20}"}, INVALID, "filter")
+        for rpc, more, column in (
+            ("ListExperiments", {}, "creation_time"),
+            ("SearchRuns", {"experimentIds": ["0"]}, "attributes.start_time"),
+            ("ListModelVersions", {}, "version_number"),
+        )
+    ],
     ("TransitionModelVersionStage", lambda w: {"name": w.model, "version": "1"}, INVALID, "stage"),
     (
         "TransitionModelVersionStage",
@@ -574,8 +585,53 @@ ROWS = [
 ]
 
 
+@dataclass(frozen=True)
+class Store:
+    """A server, and everything that its database holds."""
+
+    rpcs: Rpcs
+    dump: Callable[[], dict[str, list[str]]]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "sqlite",
+        pytest.param("postgres", marks=pytest.mark.slow),
+        pytest.param("mariadb", marks=pytest.mark.slow),
+    ],
+)
+def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Store]:
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            served: Served = request.getfixturevalue("served")
+            address, uri = served.address, served.backend_store_uri
+        else:
+            uri = request.getfixturevalue(request.param)
+            folder = tmp_path_factory.mktemp("matrix")
+            server = stack.enter_context(ServerProcess(folder, "--backend-store-uri", uri))
+            address = server.address
+        channel = stack.enter_context(grpc.insecure_channel(address))
+        engine = sqlalchemy.create_engine(uri)
+        stack.callback(engine.dispose)
+        tables = sqlalchemy.MetaData()
+        tables.reflect(engine)
+
+        def dump() -> dict[str, list[str]]:
+            with engine.connect() as connection:
+                return {
+                    table.name: sorted(map(repr, connection.execute(sqlalchemy.select(table))))
+                    for table in tables.tables.values()
+                }
+
+        yield Store(Rpcs(channel), dump)
+
+
 @pytest.fixture(scope="module")
-def world(rpcs: Rpcs) -> World:
+def world(store: Store) -> World:
+    rpcs = store.rpcs
     name = f"matrix-{uuid.uuid4().hex}"
 
     def experiment(suffix: str) -> str:
@@ -595,13 +651,6 @@ def world(rpcs: Rpcs) -> World:
     return World(name, kept, deleted, run_id, deleted_run, name, name + "-other", token)
 
 
-def dump(served: Served) -> list[str]:
-    with sqlite3.connect(f"file:{served.folder}/mlflow.db?mode=ro", uri=True) as database:
-        lines = list(database.iterdump())
-    database.close()
-    return lines
-
-
 def check_is_described(failure: Failure) -> None:
     assert failure.domain == "mlflow-grpc"
     assert failure.reason == failure.reason.upper() != ""
@@ -614,19 +663,18 @@ def check_is_described(failure: Failure) -> None:
     ids=[f"{i}-{row[0]}" for i, row in enumerate(ROWS)],
 )
 def test_bad_input_is_named_and_stores_nothing(
-    rpcs: Rpcs,
-    served: Served,
+    store: Store,
     world: World,
     rpc: str,
     request_of: Callable[[World], dict[str, Any]],
     code: grpc.StatusCode,
     field: str,
 ) -> None:
-    before = dump(served)
-    failure = rpcs.failure(rpc, **request_of(world))
+    before = store.dump()
+    failure = store.rpcs.failure(rpc, **request_of(world))
     assert (failure.code, failure.fields) == (code, (field,) if field else ()), failure.message
     check_is_described(failure)
-    assert dump(served) == before
+    assert store.dump() == before
 
 
 @pytest.mark.parametrize("method", list(methods()), ids=lambda method: str(method.name))
@@ -646,6 +694,19 @@ def test_an_empty_request_names_a_required_field(rpcs: Rpcs, method: Any) -> Non
     failure = describe(caught.value)
     assert failure.code is INVALID
     assert set(failure.fields) <= required
+    check_is_described(failure)
+
+
+@pytest.mark.parametrize("method", list(methods()), ids=lambda method: str(method.name))
+def test_bytes_that_are_no_request_are_bad_input(served: Served, method: MethodDescriptor) -> None:
+    path = f"/{method.containing_service.full_name}/{method.name}"
+    with grpc.insecure_channel(served.address) as channel:
+        # On the wire, one message of a stream is what a request alone is.
+        call = channel.stream_stream(path)(iter([b"\xff\xff\xff\xff"]), timeout=30)
+        with pytest.raises(grpc.RpcError) as caught:
+            list(call)
+    failure = describe(caught.value)
+    assert (failure.code, failure.reason) == (INVALID, "MALFORMED_REQUEST"), failure.message
     check_is_described(failure)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -20,10 +18,12 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
+from tests.benchmarks.processes import rest_server
 from tests.conftest import Served
+from tests.mariadb import MariaDb
 from tests.postgres import PostgresCluster
 from tests.rpc import Rpcs, describe
-from tests.servers import ServerProcess, free_port
+from tests.servers import ServerProcess
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -146,9 +146,16 @@ def list_experiments(channel: grpc.Channel, timeout: float) -> None:
     channel.unary_unary("/mlflow_grpc.v1.ExperimentService/ListExperiments")(b"", timeout=timeout)
 
 
-def list_until_refused_or_served(channel: grpc.Channel) -> None:
-    with suppress(grpc.RpcError):
-        list_experiments(channel, timeout=30)
+def create_until_served(rpcs: Rpcs, name: str) -> None:
+    """Create an experiment, however often the full queue refuses it."""
+    while True:
+        try:
+            rpcs("CreateExperiment", name=name)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise
+        else:
+            return
 
 
 def test_a_cancelled_call_leaves_the_queue(tmp_path: Path) -> None:
@@ -184,10 +191,10 @@ def test_a_full_queue_refuses_and_says_when_to_retry(tmp_path: Path) -> None:
         ServerProcess(tmp_path, *arguments) as server,
         grpc.insecure_channel(server.address) as channel,
     ):
-        Rpcs(channel)
+        rpcs = Rpcs(channel)
         blocker = sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)
         blocker.execute("BEGIN EXCLUSIVE")
-        running = threading.Thread(target=list_until_refused_or_served, args=(channel,))
+        running = threading.Thread(target=create_until_served, args=(rpcs, "running"))
         running.start()
         while True:
             try:
@@ -244,8 +251,11 @@ def test_a_wrong_password_is_said_and_not_shown(tmp_path: Path, postgres: str) -
     assert "wr0ng" not in said
 
 
-def test_postgres_serves_and_its_loss_is_unavailable(tmp_path: Path) -> None:
-    with PostgresCluster() as cluster:
+@pytest.mark.parametrize("database", [PostgresCluster, MariaDb])
+def test_a_database_serves_and_its_loss_is_unavailable(
+    tmp_path: Path, database: type[PostgresCluster] | type[MariaDb]
+) -> None:
+    with database() as cluster:
         cluster.start()
         with (
             ServerProcess(tmp_path, "--backend-store-uri", cluster.uri) as server,
@@ -266,42 +276,17 @@ def test_postgres_serves_and_its_loss_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_an_mlflow_server_can_be_the_store(tmp_path: Path) -> None:
-    port = free_port()
-    uri = f"http://127.0.0.1:{port}"
-    log = (tmp_path / "mlflow.log").open("w")
-    mlflow_server = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),
-            *("--backend-store-uri", f"sqlite:///{tmp_path}/behind.db"),
-        ],
-        cwd=tmp_path,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
-    try:
-        wait_for_port(port, mlflow_server)
-        with (
-            ServerProcess(tmp_path, "--backend-store-uri", uri) as server,
-            grpc.insecure_channel(server.address) as channel,
-        ):
-            rpcs = Rpcs(channel)
-            run_id = rpcs("StartRun", experimentId="0").run.info.run_id
-            rpcs("LogMetrics", runId=run_id, metrics=[{"key": "m", "value": 2.0}])
-            assert rpcs("GetRun", runId=run_id).run.data.metrics[0].value == 2.0
-            assert rpcs.failure("GetRun", runId="0" * 32).code is grpc.StatusCode.NOT_FOUND
-            rpcs("RegisterModel", name="m", source=f"runs:/{run_id}/model")
-            assert rpcs("GetModelVersion", name="m", version="1").model_version.run_id == run_id
-    finally:
-        os.killpg(mlflow_server.pid, signal.SIGTERM)
-        mlflow_server.wait(30)
-        log.close()
-
-
-def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Return when something listens on the port."""
-    while process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-    raise AssertionError("the MLflow server ended")
+    folder = tmp_path / "behind"
+    folder.mkdir()
+    with (
+        rest_server(folder) as uri,
+        ServerProcess(tmp_path, "--backend-store-uri", uri) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        rpcs = Rpcs(channel)
+        run_id = rpcs("StartRun", experimentId="0").run.info.run_id
+        rpcs("LogMetrics", runId=run_id, metrics=[{"key": "m", "value": 2.0}])
+        assert rpcs("GetRun", runId=run_id).run.data.metrics[0].value == 2.0
+        assert rpcs.failure("GetRun", runId="0" * 32).code is grpc.StatusCode.NOT_FOUND
+        rpcs("RegisterModel", name="m", source=f"runs:/{run_id}/model")
+        assert rpcs("GetModelVersion", name="m", version="1").model_version.run_id == run_id

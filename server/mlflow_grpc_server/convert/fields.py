@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -122,10 +123,22 @@ def model_alias(value: str, field: str = "alias") -> str:
 
 def key(field: str, value: str) -> str:
     """Return the key of a tag, param or metric."""
-    text(field, value, validation.MAX_ENTITY_KEY_LENGTH, required=True)
-    with blame(field):
-        validation._validate_tag_name(value, field)
+    if not _is_good_key(value):
+        text(field, value, validation.MAX_ENTITY_KEY_LENGTH, required=True)
+        with blame(field):
+            validation._validate_tag_name(value, field)
     return value
+
+
+@lru_cache(maxsize=4096)
+def _is_good_key(value: str) -> bool:
+    """Tell whether MLflow takes a key. The same few come with every message of a trainer."""
+    try:
+        text("", value, validation.MAX_ENTITY_KEY_LENGTH, required=True)
+        validation._validate_tag_name(value)
+    except (InvalidFieldError, MlflowException):
+        return False
+    return True
 
 
 def tags(items: Sequence[Tag], most_value: int, field: str = "tags") -> dict[str, str]:

@@ -6,7 +6,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -70,7 +70,7 @@ def page_of(request: Any, default: int, maximum: int) -> Page:
 
 def list_query(
     request: Any,
-    parse_filter: Callable[[str], object],
+    parse_filter: Callable[[str], list[dict[str, Any]]],
     parse_order_by: Callable[[str], tuple[Any, ...]],
     default: int = 100,
     maximum: int = 1000,
@@ -79,7 +79,7 @@ def list_query(
     page = page_of(request, default, maximum)
     expression = fields.text("filter", request.filter, _MOST_FILTER)
     if expression:
-        _parsed("filter", parse_filter, expression)
+        _check_numbers(_parsed("filter", parse_filter, expression))
     fields.at_most("order_by", request.order_by, _MOST_ORDER_BY)
     columns = [
         _parsed(
@@ -95,6 +95,13 @@ def list_query(
         if name in names[:index]:
             raise InvalidFieldError(f"order_by[{index}]", "names a column a second time")
     return ListQuery(page, expression or None, list(request.order_by) or None)
+
+
+def _check_numbers(comparisons: Iterable[Mapping[str, Any]]) -> None:
+    for comparison in comparisons:
+        value = comparison["value"]
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise InvalidFieldError("filter", f"{comparison['key']} has 64 bits, {value} has more")
 
 
 def _parsed(field: str, parse: Callable[[str], Any], value: str) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mlflow.entities import (
     Dataset,
@@ -12,9 +14,7 @@ from mlflow.entities import (
     InputTag,
     LoggedModelInput,
     Metric,
-    Param,
     Run,
-    RunTag,
 )
 from mlflow.store.tracking.dbmodels.models import SqlDataset, SqlRun
 from mlflow.utils import validation
@@ -27,9 +27,10 @@ from mlflow_grpc.v1.resources_pb2 import RunStatus
 from mlflow_grpc_server.convert import fields, pages
 from mlflow_grpc_server.convert.common import lifecycle_stage, tags_to_proto
 from mlflow_grpc_server.exceptions import InvalidFieldError
+from mlflow_grpc_server.ingest.entries import Entries, MetricRow, ModelMetric
 
 __all__ = [
-    "Batch",
+    "MetricRows",
     "RunChange",
     "RunToStart",
     "batch",
@@ -37,10 +38,10 @@ __all__ = [
     "experiment_of",
     "inputs",
     "metric_to_proto",
-    "metrics",
-    "params",
+    "param",
+    "row_to_proto",
     "run_change",
-    "run_tags",
+    "run_tag",
     "run_to_proto",
     "run_to_start",
     "search_query",
@@ -76,16 +77,6 @@ class RunChange:
     run_name: str | None
     status: str | None
     description: str | None
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one call logs to one run."""
-
-    run_id: str
-    metrics: Sequence[Metric] = field(default=())
-    params: Sequence[Param] = field(default=())
-    tags: Sequence[RunTag] = field(default=())
 
 
 def run_to_start(request: experiment_service_pb2.StartRunRequest) -> RunToStart:
@@ -133,82 +124,112 @@ def run_change(request: pb.UpdateRunRequest) -> RunChange:
     return RunChange(name, status, description)
 
 
-def metrics(items: Sequence[resources_pb2.Metric]) -> list[Metric]:
-    """Return points to log; one without a timestamp gets the time of the call."""
-    fields.at_most("metrics", items, validation.MAX_METRICS_PER_BATCH)
-    now_ms = time.time_ns() // 10**6
-    return [_metric(f"metrics[{index}]", item, now_ms) for index, item in enumerate(items)]
+class MetricRows:
+    """Turns points of one request into rows of the store, which it adds to `entries`.
+
+    A point without a timestamp gets `now_ms`.
+    """
+
+    def __init__(self, entries: Entries, now_ms: int) -> None:
+        self._entries = entries
+        self._now_ms = now_ms
+        self._good_keys: set[str] = set()
+
+    def add(self, index: int, item: resources_pb2.Metric) -> None:
+        """Add the point at `index` of the request; InvalidFieldError if it is none."""
+        key = item.key
+        if key not in self._good_keys:
+            fields.key(f"metrics[{index}].key", key)
+            self._good_keys.add(key)
+        value = item.value
+        if not value and not item.HasField("value"):
+            raise InvalidFieldError(f"metrics[{index}].value", "is required")
+        timestamp = item.timestamp_ms
+        if timestamp < 0:
+            raise InvalidFieldError(
+                f"metrics[{index}].timestamp_ms", f"is {timestamp}; it may not be negative"
+            )
+        if not timestamp and not item.HasField("timestamp_ms"):
+            timestamp = self._now_ms
+        is_nan = False
+        if value - value != 0:
+            is_nan, value = _storable(value)
+        row = (key, value, timestamp, item.step, is_nan, self._entries.run_id)
+        if item.model_id or item.dataset_name or item.dataset_digest:
+            self._add_model(index, item)
+        self._entries.metrics.append(row)
+
+    def _add_model(self, index: int, item: resources_pb2.Metric) -> None:
+        path = f"metrics[{index}]"
+        if item.model_id:
+            fields.model_id(item.model_id, f"{path}.model_id")
+        if bool(item.dataset_name) != bool(item.dataset_digest):
+            raise InvalidFieldError(f"{path}.dataset_name", "and dataset_digest go together")
+        most_digest = validation.MAX_DATASET_DIGEST_SIZE
+        fields.text(f"{path}.dataset_name", item.dataset_name, validation.MAX_DATASET_NAME_SIZE)
+        fields.text(f"{path}.dataset_digest", item.dataset_digest, most_digest)
+        if item.model_id:
+            place = len(self._entries.metrics)
+            dataset = (item.dataset_name or None, item.dataset_digest or None)
+            metric = ModelMetric(index, place, item.model_id, *dataset)
+            self._entries.model_metrics.append(metric)
 
 
-def _metric(path: str, item: resources_pb2.Metric, now_ms: int) -> Metric:
-    fields.key(f"{path}.key", item.key)
-    if not item.HasField("value"):
-        raise InvalidFieldError(f"{path}.value", "is required")
-    timestamp = item.timestamp_ms if item.HasField("timestamp_ms") else now_ms
-    if timestamp < 0:
-        raise InvalidFieldError(f"{path}.timestamp_ms", f"is {timestamp}; it may not be negative")
-    if item.model_id:
-        fields.model_id(item.model_id, f"{path}.model_id")
-    if bool(item.dataset_name) != bool(item.dataset_digest):
-        raise InvalidFieldError(f"{path}.dataset_name", "and dataset_digest go together")
-    fields.text(f"{path}.dataset_name", item.dataset_name, validation.MAX_DATASET_NAME_SIZE)
-    fields.text(f"{path}.dataset_digest", item.dataset_digest, validation.MAX_DATASET_DIGEST_SIZE)
-    return Metric(
-        item.key,
-        item.value,
-        timestamp,
-        item.step,
-        model_id=item.model_id or None,
-        dataset_name=item.dataset_name or None,
-        dataset_digest=item.dataset_digest or None,
-    )
+def _storable(value: float) -> tuple[bool, float]:
+    """Return is_nan and the finite number that MLflow stores for NaN or an infinity."""
+    if math.isnan(value):
+        return True, 0.0
+    return False, math.copysign(sys.float_info.max, value)
 
 
-def params(items: Sequence[resources_pb2.Param]) -> list[Param]:
-    """Return params to log, each key given once."""
-    fields.at_most("params", items, validation.MAX_PARAMS_TAGS_PER_BATCH)
-    seen: set[str] = set()
-    for index, item in enumerate(items):
-        fields.key(f"params[{index}].key", item.key)
-        fields.text(f"params[{index}].value", item.value, validation.MAX_PARAM_VAL_LENGTH)
-        if item.key in seen:
-            raise InvalidFieldError(f"params[{index}].key", f"{item.key!r} is given twice")
-        seen.add(item.key)
-    return [Param(item.key, item.value) for item in items]
+def param(index: int, item: resources_pb2.Param) -> tuple[str, str]:
+    """Return key and value of the param at `index` of the request."""
+    key = fields.key(f"params[{index}].key", item.key)
+    return key, fields.text(f"params[{index}].value", item.value, validation.MAX_PARAM_VAL_LENGTH)
 
 
-def run_tags(items: Sequence[resources_pb2.Tag]) -> list[RunTag]:
-    """Return tags to set, each key given once."""
-    fields.at_most("tags", items, validation.MAX_PARAMS_TAGS_PER_BATCH)
-    checked = fields.tags(items, validation.MAX_TAG_VAL_LENGTH)
-    for index, (key, value) in enumerate(checked.items()):
-        if key == MLFLOW_RUN_NAME:
-            fields.text(f"tags[{index}].value", value, _MOST_NAME, required=True)
-    return [RunTag(key, value) for key, value in checked.items()]
+def run_tag(index: int, item: resources_pb2.Tag) -> tuple[str, str]:
+    """Return key and value of the tag at `index` of the request."""
+    key = fields.key(f"tags[{index}].key", item.key)
+    is_name = key == MLFLOW_RUN_NAME
+    most = _MOST_NAME if is_name else validation.MAX_TAG_VAL_LENGTH
+    return key, fields.text(f"tags[{index}].value", item.value, most, required=is_name)
 
 
 def batch(
     run_id: str,
-    metric_items: Sequence[resources_pb2.Metric] = (),
-    param_items: Sequence[resources_pb2.Param] = (),
-    tag_items: Sequence[resources_pb2.Tag] = (),
+    metrics: Sequence[resources_pb2.Metric] = (),
+    params: Sequence[resources_pb2.Param] = (),
+    tags: Sequence[resources_pb2.Tag] = (),
     *,
     required: str = "metrics",
-) -> Batch:
-    """Return what to log; at least one entry, else `required` is named as missing."""
-    checked = Batch(
-        run_id=fields.run_id(run_id),
-        metrics=metrics(metric_items),
-        params=params(param_items),
-        tags=run_tags(tag_items),
-    )
-    entries = len(checked.metrics) + len(checked.params) + len(checked.tags)
-    if not entries:
+) -> Entries:
+    """Return what a call logs; at least one entry, else `required` is named as missing."""
+    checked = Entries(fields.run_id(run_id), atomic=True)
+    fields.at_most("metrics", metrics, validation.MAX_METRICS_PER_BATCH)
+    rows = MetricRows(checked, time.time_ns() // 10**6)
+    for index, item in enumerate(metrics):
+        rows.add(index, item)
+    fields.at_most("params", params, validation.MAX_PARAMS_TAGS_PER_BATCH)
+    checked.params = [(index, *param(index, item)) for index, item in enumerate(params)]
+    _refuse_twice("params", [item.key for item in params])
+    fields.at_most("tags", tags, validation.MAX_PARAMS_TAGS_PER_BATCH)
+    checked.tags = [(index, *run_tag(index, item)) for index, item in enumerate(tags)]
+    _refuse_twice("tags", [item.key for item in tags])
+    if not checked.size:
         raise InvalidFieldError(required, "is required")
-    if entries > validation.MAX_ENTITIES_PER_BATCH:
+    if checked.size > validation.MAX_ENTITIES_PER_BATCH:
         most = validation.MAX_ENTITIES_PER_BATCH
         raise InvalidFieldError("metrics", f"and params and tags have over {most:,} entries")
     return checked
+
+
+def _refuse_twice(field: str, keys: Sequence[str]) -> None:
+    if len(set(keys)) == len(keys):
+        return
+    for index, key in enumerate(keys):
+        if key in keys[:index]:
+            raise InvalidFieldError(f"{field}[{index}].key", f"{key!r} is given twice")
 
 
 def inputs(request: pb.LogInputsRequest) -> tuple[list[DatasetInput], list[LoggedModelInput]]:
@@ -284,6 +305,14 @@ def metric_to_proto(metric: Metric) -> resources_pb2.Metric:
         dataset_name=metric.dataset_name or "",
         dataset_digest=metric.dataset_digest or "",
         model_id=metric.model_id or "",
+    )
+
+
+def row_to_proto(row: MetricRow) -> resources_pb2.Metric:
+    """Return a stored point as a message."""
+    key, value, timestamp, step, is_nan, _ = row
+    return resources_pb2.Metric(
+        key=key, value=math.nan if is_nan else value, timestamp_ms=timestamp, step=step
     )
 
 

@@ -16,15 +16,14 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
 from mlflow_grpc_server.errors import status_for
-from mlflow_grpc_server.exceptions import ModelFailedError
-from mlflow_grpc_server.services.context import Context
+from mlflow_grpc_server.exceptions import MalformedRequestError, ModelFailedError
+from mlflow_grpc_server.services.context import REQUEST_ID_KEY, Context
 
-__all__ = ["REQUEST_ID_KEY", "CallInterceptor"]
-
-REQUEST_ID_KEY = "x-request-id"
+__all__ = ["CallInterceptor"]
 
 _DETAILS_KEY = "grpc-status-details-bin"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -36,7 +35,7 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Gives each call an id, logs it, and sends what it raises as a google.rpc.Status.
+    """Gives each call an id, parses its request, logs it, and sends errors as google.rpc.Status.
 
     The caller may choose the id, in the metadata `x-request-id`; it comes back in the trailers.
     `idle` is set while no call of the API is in flight.
@@ -73,9 +72,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         async def call(request: Any, context: Context) -> Any:
             async with self._around(method, request_id, context):
-                return await inner(request, context)
+                return await inner(_parsed(request, handler), context)
 
-        return wrap(call, handler.request_deserializer, handler.response_serializer)
+        return wrap(call, None, handler.response_serializer)
 
     def _wrap_streaming(self, handler: Handler, method: str, request_id: str) -> Handler:
         inner: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
@@ -87,10 +86,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
             async with self._around(method, request_id, context):
-                async for response in inner(request, context):
+                async for response in inner(_parsed(request, handler), context):
                     yield response
 
-        return wrap(call, handler.request_deserializer, handler.response_serializer)
+        return wrap(call, None, handler.response_serializer)
 
     @asynccontextmanager
     async def _around(self, method: str, request_id: str, context: Context) -> AsyncIterator[None]:
@@ -129,6 +128,30 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._in_flight -= 1
         if not self._in_flight:
             self.idle.set()
+
+
+def _parsed(request: Any, handler: Handler) -> Any:
+    """Return the message, or the messages as they come, of a request that is bytes still.
+
+    gRPC would parse them before it gives the call to the handler, and fail it with UNKNOWN.
+    """
+    if handler.request_streaming:
+        return _messages(request, handler)
+    return _message(request, handler)
+
+
+async def _messages(requests: AsyncIterator[bytes], handler: Handler) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _message(request, handler)
+
+
+def _message(request: bytes, handler: Handler) -> Any:
+    if handler.request_deserializer is None:
+        return request
+    try:
+        return handler.request_deserializer(request)
+    except DecodeError as error:
+        raise MalformedRequestError from error
 
 
 def _request_id(details: grpc.HandlerCallDetails) -> str:

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from mlflow_grpc.v1 import run_service_pb2 as pb
-from mlflow_grpc.v1.run_service_pb2_grpc import RunServiceServicer
 from mlflow_grpc_server.convert import fields, pages, runs
+from mlflow_grpc_server.ingest.pipeline import Ingest
 from mlflow_grpc_server.services.context import Context
+from mlflow_grpc_server.services.streams import StreamMethods
+from mlflow_grpc_server.tracking.history import MetricHistory
 from mlflow_grpc_server.tracking.pool import BlockingPool
 from mlflow_grpc_server.tracking.tracking import Tracking
+from mlflow_grpc_server.tracking.watch import Watcher
 
 __all__ = ["RunServicer"]
 
 
-class RunServicer(RunServiceServicer):
+class RunServicer(StreamMethods):
     """What runs log, and how they are found again."""
 
-    def __init__(self, tracking: Tracking, pool: BlockingPool) -> None:
+    def __init__(
+        self,
+        tracking: Tracking,
+        history: MetricHistory,
+        pool: BlockingPool,
+        ingest: Ingest,
+        watcher: Watcher,
+    ) -> None:
+        super().__init__(ingest, watcher)
         self._tracking = tracking
+        self._history = history
         self._pool = pool
 
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
@@ -37,20 +49,20 @@ class RunServicer(RunServiceServicer):
     async def LogParams(
         self, request: pb.LogParamsRequest, context: Context
     ) -> pb.LogParamsResponse:
-        batch = runs.batch(request.run_id, param_items=request.params, required="params")
-        await self._pool.run(self._tracking.log, batch)
+        batch = runs.batch(request.run_id, params=request.params, required="params")
+        await self._ingest.log(batch, request.ByteSize())
         return pb.LogParamsResponse()
 
     async def LogMetrics(
         self, request: pb.LogMetricsRequest, context: Context
     ) -> pb.LogMetricsResponse:
         batch = runs.batch(request.run_id, request.metrics)
-        await self._pool.run(self._tracking.log, batch)
+        await self._ingest.log(batch, request.ByteSize())
         return pb.LogMetricsResponse()
 
     async def LogBatch(self, request: pb.LogBatchRequest, context: Context) -> pb.LogBatchResponse:
         batch = runs.batch(request.run_id, request.metrics, request.params, request.tags)
-        await self._pool.run(self._tracking.log, batch)
+        await self._ingest.log(batch, request.ByteSize())
         return pb.LogBatchResponse()
 
     async def LogInputs(
@@ -67,18 +79,18 @@ class RunServicer(RunServiceServicer):
         run_id = fields.run_id(request.run_id)
         key = fields.key("metric_key", request.metric_key)
         page = pages.page_of(request, default=1000, maximum=25_000)
-        points = await self._pool.run(self._tracking.get_metric_history, run_id, key, page)
+        found = await self._pool.run(self._history.read, run_id, key, page)
         return pages.respond(
             pb.GetMetricHistoryResponse(),
             "metrics",
-            map(runs.metric_to_proto, points),
+            map(runs.row_to_proto, found.points),
             page,
-            points.token,
+            found.token,
         )
 
     async def SetTags(self, request: pb.SetTagsRequest, context: Context) -> pb.SetTagsResponse:
-        batch = runs.batch(request.run_id, tag_items=request.tags, required="tags")
-        await self._pool.run(self._tracking.log, batch)
+        batch = runs.batch(request.run_id, tags=request.tags, required="tags")
+        await self._ingest.log(batch, request.ByteSize())
         return pb.SetTagsResponse()
 
     async def DeleteTag(

@@ -17,8 +17,8 @@ from mlflow.utils.uri import append_to_uri_path, is_local_uri
 
 from mlflow_grpc_server.exceptions import InvalidFieldError
 from mlflow_grpc_server.serving.replica import LoadError
+from mlflow_grpc_server.tracking.refusals import not_found
 from mlflow_grpc_server.tracking.sources import Sources
-from mlflow_grpc_server.tracking.tracking import not_found
 
 __all__ = ["Models", "is_followed"]
 

@@ -33,7 +33,7 @@ from mlflow_grpc_server.serving.spec import (
     VersionView,
 )
 from mlflow_grpc_server.tracking.pool import BlockingPool
-from mlflow_grpc_server.tracking.tracking import NOT_FOUND_CODES
+from mlflow_grpc_server.tracking.refusals import NOT_FOUND_CODES
 
 __all__ = ["TargetEngine"]
 

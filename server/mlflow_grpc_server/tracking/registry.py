@@ -12,8 +12,8 @@ from mlflow_grpc_server.convert.fields import blame
 from mlflow_grpc_server.convert.pages import ListQuery
 from mlflow_grpc_server.convert.registry import VersionToRegister
 from mlflow_grpc_server.exceptions import AlreadyExistsError, NotFoundError
+from mlflow_grpc_server.tracking.refusals import already_exists, not_found
 from mlflow_grpc_server.tracking.sources import Sources
-from mlflow_grpc_server.tracking.tracking import already_exists, not_found
 
 __all__ = ["Registry"]
 
@@ -57,9 +57,19 @@ class Registry:
 
     def rename_model(self, name: str, new_name: str) -> RegisteredModel:
         if name != new_name:
+            # MySQL reports a taken name of a model with versions as it does a lost connection.
+            if self._stored_name(new_name) not in (None, name):
+                raise AlreadyExistsError("registered model", new_name)
             with not_found("registered model", name), already_exists("registered model", new_name):
                 self._client.rename_registered_model(name, new_name)
         return self.get_model(name if name == new_name else new_name)
+
+    def _stored_name(self, name: str) -> str | None:
+        """Return the name of the model that `name` is, in the letters of the store, if any."""
+        try:
+            return str(self.get_model(name).name)
+        except NotFoundError:
+            return None
 
     def delete_model(self, name: str) -> None:
         with not_found("registered model", name):

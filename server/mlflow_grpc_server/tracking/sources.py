@@ -28,7 +28,7 @@ from mlflow.utils.uri import append_to_uri_path, is_local_uri
 
 from mlflow_grpc_server.convert.fields import blame
 from mlflow_grpc_server.exceptions import InvalidFieldError, NotFoundError
-from mlflow_grpc_server.tracking.tracking import NOT_FOUND_CODES, REFUSED_CODES, not_found
+from mlflow_grpc_server.tracking.refusals import NOT_FOUND_CODES, REFUSED_CODES, not_found
 
 __all__ = ["Source", "Sources"]
 

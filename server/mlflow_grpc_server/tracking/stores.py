@@ -21,6 +21,9 @@ from mlflow.tracking._tracking_service.client import TrackingServiceClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
+from mlflow_grpc_server.tracking.metric_store import MetricStore, open_metric_store
+from mlflow_grpc_server.tracking.sql_store import SqlStore
+from mlflow_grpc_server.tracking.sqlite import set_up_connections
 from mlflow_grpc_server.tracking.uris import (
     StoreUriError,
     check_store,
@@ -36,12 +39,13 @@ _PROBE_SECONDS = 5
 
 @dataclass(frozen=True)
 class Stores:
-    """An MLflow client and a probe for each store behind it.
+    """An MLflow client, what reads and writes around it, and a probe for each store.
 
     A probe returns when its store answers and raises when it does not.
     """
 
     client: MlflowClient
+    metrics: MetricStore
     probe_tracking: Callable[[], None]
     probe_registry: Callable[[], None]
     probe_artifacts: Callable[[], None]
@@ -80,12 +84,16 @@ def open_stores(
             f"cannot use {redact(tracking_uri)!r}: {without_secrets(str(error), tracking_uri)}"
         ) from error
 
+    metrics = open_metric_store(tracking_uri, client)
+
     def close() -> None:
+        metrics.close()
         for engine in engines:
             engine.dispose()
 
     return Stores(
         client=client,
+        metrics=metrics,
         probe_tracking=_probe(tracking_uri, client._tracking_client.store, "experiments"),
         probe_registry=_probe(
             registry_uri, client._get_registry_client().store, "registered_models"
@@ -120,14 +128,14 @@ def _open_client(
         engines.append(store.engine)
     registry_store = client._get_registry_client().store
     if not is_http(registry_uri):
-        engines.append(registry_store.engine)
+        engines.append(set_up_connections(registry_store).engine)
     return client, engines
 
 
 def _open_sql_store(tracking_uri: str, artifact_root: str) -> SqlAlchemyStore:
     # Under MLflow's own lock, so that replicas that start together create the tables once.
     _safe_initialize_tables(SqlAlchemyStore._get_or_create_engine(tracking_uri))
-    return SqlAlchemyStore(tracking_uri, artifact_root)
+    return set_up_connections(SqlStore(tracking_uri, artifact_root))
 
 
 def _probe(uri: str, store: object, table: str) -> Callable[[], None]:

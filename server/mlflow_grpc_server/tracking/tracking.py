@@ -6,57 +6,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from mlflow import MlflowClient
-from mlflow.entities import DatasetInput, Experiment, LoggedModelInput, Metric, Param, Run
+from mlflow.entities import DatasetInput, Experiment, LoggedModelInput, Run
 from mlflow.entities.lifecycle_stage import LifecycleStage
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import (
-    ALREADY_EXISTS,
-    INVALID_PARAMETER_VALUE,
-    INVALID_STATE,
-    NOT_FOUND,
-    RESOURCE_ALREADY_EXISTS,
-    RESOURCE_DOES_NOT_EXIST,
-    ErrorCode,
-)
 from mlflow.store.entities import PagedList
 
 from mlflow_grpc_server.convert.experiments import ExperimentToCreate
 from mlflow_grpc_server.convert.fields import DESCRIPTION_TAG, blame
-from mlflow_grpc_server.convert.pages import ListQuery, Page
-from mlflow_grpc_server.convert.runs import Batch, RunChange, RunToStart
-from mlflow_grpc_server.exceptions import (
-    AlreadyExistsError,
-    FailedPreconditionError,
-    NotFoundError,
+from mlflow_grpc_server.convert.pages import ListQuery
+from mlflow_grpc_server.convert.runs import RunChange, RunToStart
+from mlflow_grpc_server.exceptions import AlreadyExistsError, NotFoundError
+from mlflow_grpc_server.tracking.refusals import (
+    REFUSED_CODES,
+    already_exists,
+    not_found,
+    wrong_stage,
 )
 
-__all__ = ["NOT_FOUND_CODES", "REFUSED_CODES", "Tracking", "already_exists", "not_found"]
-
-NOT_FOUND_CODES = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(NOT_FOUND)}
-_EXISTS = {ErrorCode.Name(RESOURCE_ALREADY_EXISTS), ErrorCode.Name(ALREADY_EXISTS)}
-REFUSED_CODES = {ErrorCode.Name(INVALID_PARAMETER_VALUE), ErrorCode.Name(INVALID_STATE)}
-
-
-@contextmanager
-def not_found(kind: str, name: str) -> Iterator[None]:
-    """Turn MLflow's word for an absent thing into NotFoundError of `kind` and `name`."""
-    try:
-        yield
-    except MlflowException as error:
-        if error.error_code not in NOT_FOUND_CODES:
-            raise
-        raise NotFoundError(kind, name) from error
-
-
-@contextmanager
-def already_exists(kind: str, name: str) -> Iterator[None]:
-    """Turn MLflow's word for a taken name into AlreadyExistsError of `kind` and `name`."""
-    try:
-        yield
-    except MlflowException as error:
-        if error.error_code not in _EXISTS:
-            raise
-        raise AlreadyExistsError(kind, name) from error
+__all__ = ["Tracking"]
 
 
 class Tracking:
@@ -117,7 +84,7 @@ class Tracking:
 
     def restore_experiment(self, experiment_id: str) -> Experiment:
         if self.get_experiment(experiment_id).lifecycle_stage == LifecycleStage.ACTIVE:
-            raise _wrong_stage("experiment", experiment_id, "NOT_DELETED")
+            raise wrong_stage("experiment", experiment_id, "NOT_DELETED")
         with not_found("experiment", experiment_id):
             self._client.restore_experiment(experiment_id)
         return self.get_experiment(experiment_id)
@@ -172,42 +139,12 @@ class Tracking:
                 self.get_experiment(experiment_id)
         return runs
 
-    def log(self, batch: Batch) -> None:
-        """Store a batch, or refuse it whole."""
-        self._check_models([metric.model_id for metric in batch.metrics if metric.model_id])
-        with self._writing(batch.run_id, batch.params):
-            if _is_one_metric(batch):
-                self._log_metric(batch.run_id, batch.metrics[0])
-            else:
-                self._client.log_batch(batch.run_id, batch.metrics, batch.params, batch.tags)
-
-    def _log_metric(self, run_id: str, metric: Metric) -> None:
-        # A third faster in MLflow than a batch of one.
-        self._client.log_metric(
-            run_id,
-            metric.key,
-            metric.value,
-            metric.timestamp,
-            metric.step,
-            dataset_name=metric.dataset_name,
-            dataset_digest=metric.dataset_digest,
-            model_id=metric.model_id,
-        )
-
     def log_inputs(
         self, run_id: str, datasets: list[DatasetInput], models: list[LoggedModelInput]
     ) -> None:
         self._check_models([model.model_id for model in models])
         with self._writing(run_id):
             self._client.log_inputs(run_id, datasets, models)
-
-    def get_metric_history(self, run_id: str, metric_key: str, page: Page) -> PagedList[Metric]:
-        points = self._client._tracking_client.store.get_metric_history(
-            run_id, metric_key, max_results=page.limit, page_token=page.store_token
-        )
-        if not points and page.store_token is None:
-            self.get_run(run_id)
-        return points
 
     def delete_tag(self, run_id: str, key: str) -> None:
         if key not in self.get_run(run_id).data.tags:
@@ -225,19 +162,19 @@ class Tracking:
 
     def delete_run(self, run_id: str) -> None:
         if self.get_run(run_id).info.lifecycle_stage == LifecycleStage.DELETED:
-            raise _wrong_stage("run", run_id, "DELETED")
+            raise wrong_stage("run", run_id, "DELETED")
         self._client.delete_run(run_id)
 
     def restore_run(self, run_id: str) -> Run:
         if self.get_run(run_id).info.lifecycle_stage == LifecycleStage.ACTIVE:
-            raise _wrong_stage("run", run_id, "NOT_DELETED")
+            raise wrong_stage("run", run_id, "NOT_DELETED")
         self._client.restore_run(run_id)
         return self.get_run(run_id)
 
     def _active_experiment(self, experiment_id: str) -> Experiment:
         experiment = self.get_experiment(experiment_id)
         if experiment.lifecycle_stage == LifecycleStage.DELETED:
-            raise _wrong_stage("experiment", experiment_id, "DELETED")
+            raise wrong_stage("experiment", experiment_id, "DELETED")
         return experiment
 
     def _check_models(self, model_ids: Sequence[str]) -> None:
@@ -246,7 +183,7 @@ class Tracking:
                 self._client.get_logged_model(model_id)
 
     @contextmanager
-    def _writing(self, run_id: str, params: Sequence[Param] = ()) -> Iterator[None]:
+    def _writing(self, run_id: str) -> Iterator[None]:
         """Name what is in the way when MLflow refuses a write of checked values to a run.
 
         MLflow has one code and a sentence for all of it; the run itself tells which it was.
@@ -259,29 +196,5 @@ class Tracking:
                 raise
             run = self.get_run(run_id)
             if run.info.lifecycle_stage == LifecycleStage.DELETED:
-                raise _wrong_stage("run", run_id, "DELETED") from error
-            _refuse_changed_param(run, params)
+                raise wrong_stage("run", run_id, "DELETED") from error
             raise
-
-
-def _is_one_metric(batch: Batch) -> bool:
-    return len(batch.metrics) == 1 and not batch.params and not batch.tags
-
-
-def _wrong_stage(kind: str, name: str, stage: str) -> FailedPreconditionError:
-    words = stage.lower().replace("_", " ")
-    return FailedPreconditionError(
-        f"{kind.upper()}_{stage}", f"The {kind} {name!r} is {words}.", {"name": name}
-    )
-
-
-def _refuse_changed_param(run: Run, params: Sequence[Param]) -> None:
-    for index, param in enumerate(params):
-        stored = run.data.params.get(param.key, param.value)
-        if stored != param.value:
-            raise FailedPreconditionError(
-                "PARAM_ALREADY_LOGGED",
-                f"The param {param.key!r} is logged already, with another value.",
-                {"key": param.key, "stored": stored, "given": param.value},
-                [f"params[{index}].value"],
-            )

@@ -22,6 +22,7 @@ from mlflow_grpc import (
 )
 from mlflow_grpc._aio.base import AsyncCaller
 from mlflow_grpc._sync.base import Caller
+from mlflow_grpc.v1 import experiment_service_pb2
 from mlflow_grpc.v1.model_serving_service_pb2 import (
     SERVED_MODEL_STATE_READY,
     ServedModel,
@@ -107,6 +108,10 @@ SURFACE: dict[str, tuple[dict[str, Any], list[str]]] = {
     "get_metric_history": (
         {"run_id": "r", "key": "k", "page_size": 7},
         ["GetMetricHistory"] * 2,
+    ),
+    "watch_run": (
+        {"run_id": "r", "metric_keys": ["k"], "include_history": True},
+        ["WatchRun"],
     ),
     "update_run": (
         {"run_id": "r", "status": "RUNNING", "name": "n", "description": "d"},
@@ -197,14 +202,32 @@ SURFACE: dict[str, tuple[dict[str, Any], list[str]]] = {
     "get_server_info": ({}, ["GetServerInfo"]),
     "get_version": ({}, ["GetVersion"]),
 }
-LOCAL = {"close", "wait_until_ready"}
+LOCAL = {"close", "flush", "stats", "wait_until_ready"}
 # What a method sends instead of what it sends above.
 ALSO: list[tuple[str, dict[str, Any]]] = [
     ("deploy_model", {"name": "n", "model": {"models:/m/1": 1, "models:/m/2": 2}}),
 ]
+# What a run streams in the background.
+STREAMED: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "log_metric": (
+        {
+            "key": "k",
+            "value": 1.5,
+            "timestamp": 2,
+            "step": 3,
+            "dataset_name": "d",
+            "dataset_digest": "x",
+            "model_id": "m-1",
+        },
+        ["StreamMetrics"],
+    ),
+    "log_metrics": ({"metrics": [FULL_METRIC]}, ["StreamMetrics"]),
+}
 NEVER_SENT = {
-    # The client knows a run by its id alone.
+    # The client knows a run by its id alone. Metrics are all that streams.
     "EndRunRequest.experiment_id",
+    "StreamMetricsRequest.params",
+    "StreamMetricsRequest.tags",
     # These take numpy and pandas; the integration tests send them.
     "PredictRequest.tensors",
     "PredictRequest.arrow",
@@ -219,12 +242,23 @@ def _public(cls: type) -> set[str]:
 
 
 def test_every_rpc_is_called_by_a_method() -> None:
-    assert {rpc for _, rpcs in SURFACE.values() for rpc in rpcs} == set(METHODS)
+    surface = [*SURFACE.values(), *STREAMED.values()]
+    assert {rpc for _, rpcs in surface for rpc in rpcs} == set(METHODS)
 
 
 @pytest.mark.parametrize("cls", [Client, AsyncClient])
 def test_every_public_method_is_declared(cls: type) -> None:
     assert _public(cls) == set(SURFACE) | LOCAL
+
+
+@pytest.mark.parametrize("name", STREAMED)
+async def test_a_run_streams(name: str, server: FakeServer, driver: Driver) -> None:
+    run = await driver.call("start_run")
+    arguments, rpcs = STREAMED[name]
+    server.calls.clear()
+    await driver.call(name, on=run, **arguments)
+    await driver.call("flush", on=run)
+    assert [call.method for call in server.calls] == rpcs
 
 
 @pytest.mark.parametrize("name", SURFACE)
@@ -270,6 +304,14 @@ async def test_every_field_of_every_request_can_be_set(server: FakeServer, drive
         await driver.call(name, **arguments)
     for name, arguments in ALSO:
         await driver.call(name, **arguments)
+    await driver.call("watch_run", "r", cursor="c")
+    server.answers["StartRun"] = lambda request, context: experiment_service_pb2.StartRunResponse(
+        run={"info": {"run_id": "r"}}
+    )
+    run = await driver.call("start_run")
+    for name, (arguments, _) in STREAMED.items():
+        await driver.call(name, on=run, **arguments)
+    await driver.call("flush", on=run)
 
     seen: set[str] = set()
     for call in server.calls:

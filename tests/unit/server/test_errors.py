@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pymysql
 import pytest
+import sqlalchemy
 from google.rpc import error_details_pb2
 from grpc import StatusCode
 from mlflow.exceptions import MlflowException
@@ -27,6 +29,26 @@ def test_every_mlflow_error_says_its_reason(name: str) -> None:
     info = error_details_pb2.ErrorInfo.FromString(status.details[0].value)
     assert status.code == MLFLOW_CODES[name].value[0]
     assert (info.reason, info.domain, info.metadata["request_id"]) == (name, "mlflow-grpc", "id")
+
+
+@pytest.mark.parametrize(
+    ("mysql_code", "code"),
+    [
+        (1153, StatusCode.INVALID_ARGUMENT),  # A packet over max_allowed_packet.
+        (1267, StatusCode.INVALID_ARGUMENT),  # Text that the column's character set cannot hold.
+        (1205, StatusCode.UNAVAILABLE),  # The wait for a lock took too long.
+        (2013, StatusCode.UNAVAILABLE),  # The connection was lost.
+    ],
+)
+def test_mysql_errors_without_a_class_of_their_own_are_told_apart(
+    mysql_code: int, code: StatusCode
+) -> None:
+    orig = pymysql.err.OperationalError(mysql_code, "s3cr3t")
+    error = MlflowException("m", ErrorCode.Value("TEMPORARILY_UNAVAILABLE"))
+    error.__cause__ = sqlalchemy.exc.OperationalError("SELECT", {}, orig)
+    status = status_for(error, "id")
+    assert status.code == code.value[0]
+    assert b"s3cr3t" not in status.SerializeToString()
 
 
 def test_an_unexpected_error_tells_its_request_id_and_nothing_else() -> None:

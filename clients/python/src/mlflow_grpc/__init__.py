@@ -6,6 +6,7 @@ these do not offer, are in `mlflow_grpc.v1`.
 
 from mlflow_grpc._aio.active_run import AsyncActiveRun, StartingRun
 from mlflow_grpc._aio.client import AsyncClient
+from mlflow_grpc._calls.watch import MetricPoints, RunEnd, RunEvent, RunSnapshot
 from mlflow_grpc._config import ClientConfig
 from mlflow_grpc._entities import (
     ComponentHealth,
@@ -59,6 +60,9 @@ from mlflow_grpc._errors import (
     UnknownError,
 )
 from mlflow_grpc._served import Replica, ServedModel, ServedVersion
+from mlflow_grpc._stream.config import StreamConfig
+from mlflow_grpc._stream.entities import StoredMetrics, StreamStats, UnstoredMetrics
+from mlflow_grpc._stream.errors import BufferFullError, MetricsNotStoredError
 from mlflow_grpc._sync.active_run import ActiveRun
 from mlflow_grpc._sync.client import Client
 
@@ -68,6 +72,7 @@ __all__ = [
     "AlreadyExistsError",
     "AsyncActiveRun",
     "AsyncClient",
+    "BufferFullError",
     "CallCancelledError",
     "Client",
     "ClientConfig",
@@ -88,6 +93,8 @@ __all__ = [
     "LoggedModelInput",
     "LoggedModelOutput",
     "Metric",
+    "MetricPoints",
+    "MetricsNotStoredError",
     "MlflowGrpcError",
     "ModelVersion",
     "ModelVersionStage",
@@ -101,9 +108,12 @@ __all__ = [
     "ResourceExhaustedError",
     "Run",
     "RunData",
+    "RunEnd",
+    "RunEvent",
     "RunInfo",
     "RunInputs",
     "RunOutputs",
+    "RunSnapshot",
     "RunStatus",
     "ServedModel",
     "ServedModelState",
@@ -111,10 +121,14 @@ __all__ = [
     "ServerInfo",
     "ServerLimits",
     "StartingRun",
+    "StoredMetrics",
+    "StreamConfig",
+    "StreamStats",
     "UnauthenticatedError",
     "UnavailableError",
     "UnimplementedError",
     "UnknownError",
+    "UnstoredMetrics",
     "Version",
     "ViewType",
 ]

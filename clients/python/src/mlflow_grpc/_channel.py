@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
@@ -16,7 +17,7 @@ from mlflow_grpc.v1 import (
     status_service_pb2,
 )
 
-__all__ = ["API_FILES", "channel_options", "is_repeatable", "service_config"]
+__all__ = ["API_FILES", "channel_options", "is_repeatable", "service_config", "stream_options"]
 
 API_FILES: tuple[FileDescriptor, ...] = (
     experiment_service_pb2.DESCRIPTOR,
@@ -67,6 +68,28 @@ def channel_options(config: ClientConfig) -> list[tuple[str, int | str]]:
         # An idle trainer must notice a dead connection before it next has something to say.
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
+        # By itself gRPC would leave a server alone for up to two minutes after it was away.
+        ("grpc.max_reconnect_backoff_ms", 5000),
+        # gRPC shares connections between channels of equal arguments: never with the channels
+        # that a forked child has inherited.
+        ("mlflow_grpc.process", os.getpid()),
         ("grpc.enable_retries", int(config.retry_attempts > 1)),
         ("grpc.service_config", service_config(config.retry_attempts)),
+    ]
+
+
+def stream_options(config: ClientConfig) -> list[tuple[str, int | str]]:
+    """The channel arguments of the stream of metrics, which has a connection of its own.
+
+    It is kept up and made anew by the client itself, which needs every message that it sends
+    again unchanged; gRPC must neither repeat a call nor put off a connection.
+    """
+    return [
+        *(
+            option
+            for option in channel_options(config)
+            if option[0] not in ("grpc.enable_retries", "grpc.service_config")
+        ),
+        ("grpc.enable_retries", 0),
+        ("grpc.use_local_subchannel_pool", 1),
     ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from mlflow_grpc._stream.config import StreamConfig
 
 __all__ = ["ClientConfig"]
 
@@ -39,6 +41,9 @@ class ClientConfig:
     retry_attempts: int = 4
     """How often a call that is safe to repeat is tried in all while the server is
     UNAVAILABLE, from 1 (no retries) to 5."""
+
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    """How runs stream their metrics in the background."""
 
     def __post_init__(self) -> None:
         if self.timeout is not None and not self.timeout > 0:

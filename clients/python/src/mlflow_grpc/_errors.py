@@ -186,6 +186,19 @@ def decode_error(error: grpc.RpcError) -> MlflowGrpcError:
     status = _status(call)
     if status is None:
         return ERRORS[code](code, message)
+    return _with_details(code, message, status)
+
+
+def error_of_status(status: Status) -> MlflowGrpcError:
+    """The client's exception for a status that came in a message."""
+    known = {code.value[0]: code for code in grpc.StatusCode}
+    code = known.get(status.code, grpc.StatusCode.UNKNOWN)
+    return _with_details(
+        grpc.StatusCode.UNKNOWN if code is grpc.StatusCode.OK else code, status.message, status
+    )
+
+
+def _with_details(code: grpc.StatusCode, message: str, status: Status) -> MlflowGrpcError:
     info, bad, retry, request = ErrorInfo(), BadRequest(), RetryInfo(), RequestInfo()
     seen_retry = False
     for detail in status.details:

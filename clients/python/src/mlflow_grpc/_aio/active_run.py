@@ -5,25 +5,32 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from types import TracebackType
-from typing import Any, SupportsFloat
+from typing import Any
 
 from mlflow_grpc._aio.runs import AsyncRunMethods
-from mlflow_grpc._entities import DatasetInput, LoggedModelInput, Metric, Run, RunInfo
+from mlflow_grpc._aio.streaming import AsyncMetricStream
+from mlflow_grpc._entities import DatasetInput, LoggedModelInput, Run, RunInfo
 from mlflow_grpc._enums import RunStatus
 from mlflow_grpc._lifecycle import outcome
+from mlflow_grpc._stream.errors import MetricsNotStoredError
 
 _log = logging.getLogger("mlflow_grpc")
 
 
-class AsyncActiveRun:
+class AsyncActiveRun(AsyncMetricStream):
     """A run that is being logged to; `AsyncClient.start_run` makes one.
+
+    Metrics are streamed in the background, as `ClientConfig.stream` says; everything else is
+    stored when the method returns, and raises what the client's method of that name raises.
 
     As a context manager it ends the run: FINISHED, FAILED if an exception leaves the block,
     KILLED if that is KeyboardInterrupt or asyncio.CancelledError. Without `async with`, call
-    `end`. Every method raises what the client's method of that name raises.
+    `end`.
+    A block that a forked child leaves ends nothing.
     """
 
     def __init__(self, client: AsyncRunMethods, run: Run) -> None:
+        super().__init__(client, run.info.run_id)
         self._client = client
         self._info = run.info
         self._ended = False
@@ -37,45 +44,6 @@ class AsyncActiveRun:
     def run_id(self) -> str:
         """The id of the run."""
         return self._info.run_id
-
-    async def log_metric(
-        self,
-        key: str,
-        value: SupportsFloat,
-        timestamp: int | None = None,
-        step: int | None = None,
-        *,
-        dataset_name: str | None = None,
-        dataset_digest: str | None = None,
-        model_id: str | None = None,
-    ) -> None:
-        """Logs one point of a metric.
-
-        `timestamp` is in milliseconds since the epoch, by default now, and `step` by default 0.
-        """
-        await self._client.log_metric(
-            self.run_id,
-            key,
-            value,
-            timestamp,
-            step,
-            dataset_name=dataset_name,
-            dataset_digest=dataset_digest,
-            model_id=model_id,
-        )
-
-    async def log_metrics(
-        self,
-        metrics: Mapping[str, SupportsFloat] | Iterable[Metric],
-        step: int | None = None,
-        timestamp: int | None = None,
-    ) -> None:
-        """Logs points of metrics: a value for each key, or any number of `Metric`.
-
-        Values by key all get `timestamp` (milliseconds since the epoch, by default now) and
-        `step` (by default 0).
-        """
-        await self._client.log_metrics(self.run_id, metrics, step, timestamp)
 
     async def log_param(self, key: str, value: object) -> None:
         """Logs a param, as `str(value)`."""
@@ -100,13 +68,25 @@ class AsyncActiveRun:
         await self._client.log_inputs(self.run_id, datasets, models)
 
     async def end(self, status: RunStatus | str | None = None, end_time: int | None = None) -> None:
-        """Ends the run: FINISHED (the default), FAILED or KILLED.
+        """Flushes, as `flush` does, and ends the run: FINISHED (the default), FAILED or KILLED.
 
         `end_time` is in milliseconds since the epoch, by default now. Once this has succeeded,
         leaving the `async with` block changes nothing.
+
+        Raises what `flush` raises: with points that are still on their way, and then the run is
+        not ended, or for points that will never be stored, after the run has been ended.
         """
+        unstored = None
+        try:
+            await self.flush()
+        except MetricsNotStoredError as error:
+            if error.waiting:
+                raise
+            unstored = error
         self._info = (await self._client.end_run(self.run_id, status, end_time)).info
         self._ended = True
+        if unstored is not None:
+            raise unstored
 
     async def __aenter__(self) -> AsyncActiveRun:
         return self
@@ -117,7 +97,7 @@ class AsyncActiveRun:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._ended:
+        if self._ended or self._recorder.is_foreign:
             return
         try:
             await self.end(outcome(error))

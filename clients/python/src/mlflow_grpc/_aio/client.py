@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from types import TracebackType
 
@@ -13,7 +14,12 @@ from mlflow_grpc._aio.serving import AsyncServingMethods
 from mlflow_grpc._aio.status import AsyncStatusMethods
 from mlflow_grpc._config import ClientConfig
 from mlflow_grpc._errors import AlreadyExistsError
+from mlflow_grpc._forks import check_process
 from mlflow_grpc._lifecycle import DEFAULT_EXPERIMENT_ID, check_one_experiment, no_experiment
+from mlflow_grpc._stream.entities import StreamStats
+from mlflow_grpc._stream.errors import MetricsNotStoredError
+
+_log = logging.getLogger("mlflow_grpc")
 
 
 class AsyncClient(
@@ -31,7 +37,9 @@ class AsyncClient(
 
     `target` is `host:port`, or any other name that gRPC resolves, such as `dns:///host:port`.
     Connecting happens in the background and again as needed; nothing is sent before the first
-    call. A client belongs to the event loop it was made in.
+    call. A client belongs to the event loop it was made in, and to its process: in a
+    forked child it raises `RuntimeError`, and no new client can be made there, as gRPC for
+    asyncio does not survive a fork.
 
     Every method that calls the server takes `timeout`, in seconds: by default
     `ClientConfig.timeout`, and `math.inf` for none. It raises a subclass of `MlflowGrpcError`
@@ -103,9 +111,30 @@ class AsyncClient(
         """
         await self._wait_until_ready(timeout)
 
-    async def close(self) -> None:
-        """Closes the connection. Calls in flight end with asyncio.CancelledError."""
-        await self._close()
+    async def flush(self, timeout: float | None = None) -> None:
+        """Returns when every point that the client's runs have logged so far is stored.
+
+        `timeout` is in seconds, by default `StreamConfig.flush_timeout`, and `math.inf` for none.
+
+        Raises `MetricsNotStoredError`, which says what is not stored, and why. What was rejected
+        or lost is told once; what is not stored in time is tried on.
+        """
+        check_process(self._pid)
+        await self._finish(self._engine.flush(None), timeout)
+
+    @property
+    def stats(self) -> StreamStats:
+        """How the client's stream of metrics is doing."""
+        check_process(self._pid)
+        return self._engine.stats()
+
+    async def close(self, timeout: float | None = None) -> None:
+        """Flushes, as `flush` does, and closes the connection. In a forked child: does nothing.
+
+        Calls in flight end with asyncio.CancelledError. Raises what `flush` raises, when
+        everything is closed; points that are not stored by then are lost.
+        """
+        await self._close(timeout)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -116,4 +145,11 @@ class AsyncClient(
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.close()
+        try:
+            # What the end of a run has waited for in vain, nobody waits for again.
+            await self.close(0 if isinstance(error, MetricsNotStoredError) else None)
+        except MetricsNotStoredError:
+            if error is None:
+                raise
+            # What went wrong in the block matters more, and is on its way to the caller.
+            _log.warning("could not store every metric", exc_info=True)

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import SupportsFloat
 
 from mlflow_grpc._aio.base import AsyncCaller
-from mlflow_grpc._calls import experiments
+from mlflow_grpc._calls import experiments, watch
 from mlflow_grpc._calls import runs as calls
+from mlflow_grpc._calls.watch import RunEvent
 from mlflow_grpc._entities import DatasetInput, LoggedModelInput, Metric, Run
 from mlflow_grpc._enums import RunStatus, ViewType
 
@@ -238,7 +239,7 @@ class AsyncRunMethods(AsyncCaller):
         page_size: int | None = None,
         timeout: float | None = None,
     ) -> AsyncIterator[Metric]:
-        """Iterates over all points of one metric, by timestamp, step and value.
+        """Iterates over all points of one metric, by step, timestamp and value.
 
         Pages are fetched as they are needed, each of at most `page_size` points (default 1,000,
         maximum 25,000) and each within `timeout` seconds. `max_results` bounds the whole
@@ -247,6 +248,32 @@ class AsyncRunMethods(AsyncCaller):
         Raises `NotFoundError`, while iterating, if there is no such run.
         """
         return self._iterate(calls.get_metric_history(run_id, key, max_results, page_size), timeout)
+
+    def watch_run(
+        self,
+        run_id: str,
+        metric_keys: Sequence[str] | None = None,
+        include_history: bool = False,
+        cursor: str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> AsyncIterator[RunEvent]:
+        """Watches a run until it ends: a `RunSnapshot`, then `MetricPoints` as points are
+        committed, whoever writes them, and at last a `RunEnd`.
+
+        Points are those of `metric_keys` (at most 100), or all; with `include_history` those
+        that are there already come first. When the connection is cut, the watch goes on by
+        itself where it was, without a gap or a repeat. `cursor`, that of the last event seen,
+        goes on from there likewise, in another process perhaps; `metric_keys` must be the same.
+        `timeout` is how many seconds the server may be away at a stretch, by default
+        `ClientConfig.timeout`.
+
+        Raises, while iterating, `NotFoundError` if there is no such run, `UnimplementedError` if
+        the server's store cannot be watched, `InvalidArgumentError` for a cursor of another run,
+        and what the last attempt raised once the server has been away for too long; `ValueError`,
+        at once, for a cursor with `include_history`.
+        """
+        return self._watch(watch.watch_run(run_id, metric_keys, include_history, cursor), timeout)
 
     async def update_run(
         self,

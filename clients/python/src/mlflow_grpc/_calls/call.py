@@ -24,8 +24,8 @@ class Method:
     path: str
     """`/package.Service/Method`."""
     decode: Callable[[bytes], Message]
-    streams: bool = False
-    """Whether it answers with a stream of responses."""
+    kind: str = "unary_unary"
+    """The method of a channel that makes such calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ class Service:
         self, request: RequestT, response: type[ResponseT], convert: Callable[[ResponseT], T]
     ) -> Call[T]:
         name = request.DESCRIPTOR.name.removesuffix("Request")
-        streams = self._methods[name].server_streaming
-        return Call(Method(self._prefix + name, response.FromString, streams), request, convert)
+        kind = "unary_stream" if self._methods[name].server_streaming else "unary_unary"
+        return Call(Method(self._prefix + name, response.FromString, kind), request, convert)
 
 
 def done(response: Message) -> None:

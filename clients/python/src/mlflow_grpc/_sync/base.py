@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, TypeVar, cast
 
 import grpc
 
 from mlflow_grpc._calls.call import Call, Method, Pages
-from mlflow_grpc._channel import channel_options
+from mlflow_grpc._calls.watch import Watch
+from mlflow_grpc._channel import channel_options, stream_options
 from mlflow_grpc._config import ClientConfig
 from mlflow_grpc._errors import DeadlineExceededError, NotFoundError, decode_error
+from mlflow_grpc._forks import FORKS, check_process
 from mlflow_grpc._lifecycle import gone
+from mlflow_grpc._stream.buffer import Flush
+from mlflow_grpc._stream.engine import GOODBYE_SECONDS, Engine
 
 T = TypeVar("T")
 
@@ -22,18 +29,28 @@ class Caller:
     """Makes calls, with the configured deadline, metadata and exceptions."""
 
     def __init__(self, target: str, config: ClientConfig) -> None:
+        FORKS.check()
         self._config = config
         self._channel = grpc.insecure_channel(target, options=channel_options(config))
+        FORKS.add_channel(self._channel, is_asyncio=False)
         self._stubs: dict[str, Any] = {}
         self._closed = False
+        self._pid = os.getpid()
+        self._engine = Engine(
+            lambda: grpc.insecure_channel(target, options=stream_options(config)),
+            config.metadata,
+            config.stream,
+        )
 
     def _call(self, call: Call[T], timeout: float | None) -> T:
+        stub = self._stub(call.method)
         try:
-            response = self._stub(call.method)(
-                call.request,
-                timeout=self._config.deadline(timeout),
-                metadata=self._config.metadata,
-            )
+            with FORKS.calling():
+                response = stub(
+                    call.request,
+                    timeout=self._config.deadline(timeout),
+                    metadata=self._config.metadata,
+                )
         except grpc.RpcError as error:
             raise decode_error(error) from error
         return call.convert(response)
@@ -59,8 +76,9 @@ class Caller:
             call.request, timeout=self._config.deadline(seconds), metadata=self._config.metadata
         )
         try:
-            for response in responses:
-                yield call.convert(response)
+            with FORKS.calling():
+                for response in responses:
+                    yield call.convert(response)
         except grpc.RpcError as error:
             raise decode_error(error) from error
         finally:
@@ -69,20 +87,44 @@ class Caller:
     def _call_until(self, call: Call[T], done: Callable[[T], bool], timeout: float | None) -> T:
         """The first that the stream of a call brings that is done."""
         seconds = self._config.deadline(timeout)
-        with closing(self._stream(call, seconds)) as items:
+        with contextlib.closing(self._stream(call, seconds)) as items:
             for item in items:
                 if done(item):
                     return item
         raise gone()
 
+    def _watch(self, watch: Watch[T], timeout: float | None) -> Iterator[T]:
+        watch.may_be_away(self._config.deadline(timeout))
+        while not watch.ended:
+            stream = self._stub(watch.method)(watch.request(), metadata=self._config.metadata)
+            pause = 0.0
+            try:
+                with FORKS.calling():
+                    for response in stream:
+                        yield from watch.take(response)
+                pause = watch.pause_after(None)
+            except grpc.RpcError as error:
+                pause = watch.pause_after(decode_error(error))
+            finally:
+                stream.cancel()
+            time.sleep(pause)
+
+    def _finish(self, flush: Flush, timeout: float | None) -> None:
+        seconds = self._config.stream.flush_timeout if timeout is None else timeout
+        try:
+            flush.future.result(None if seconds == math.inf else seconds)
+        except FutureTimeoutError:
+            self._engine.give_up(flush, seconds)
+            flush.future.result()
+
     def _stub(self, method: Method) -> Any:
+        check_process(self._pid)
         if self._closed:
             raise RuntimeError("the client is closed")
         stub = self._stubs.get(method.path)
         if stub is None:
             # Two threads may both come here for one method; either's stub will do.
-            channel = self._channel
-            stub = (channel.unary_stream if method.streams else channel.unary_unary)(
+            stub = getattr(self._channel, method.kind)(
                 method.path,
                 request_serializer=_serialize,
                 response_deserializer=method.decode,
@@ -91,6 +133,7 @@ class Caller:
         return stub
 
     def _wait_until_ready(self, timeout: float | None) -> None:
+        check_process(self._pid)
         if self._closed:
             raise RuntimeError("the client is closed")
         seconds = self._config.deadline(timeout)
@@ -104,9 +147,18 @@ class Caller:
         finally:
             ready.cancel()
 
-    def _close(self) -> None:
-        self._closed = True
-        self._channel.close()
+    def _close(self, timeout: float | None) -> None:
+        # In a fork the connection is the parent's, and there is nothing to close.
+        if self._closed or os.getpid() != self._pid:
+            return
+        self._engine.seal()
+        try:
+            self._finish(self._engine.flush(None), timeout)
+        finally:
+            self._closed = True
+            with contextlib.suppress(FutureTimeoutError):
+                self._engine.shut_down().result(GOODBYE_SECONDS)
+            self._channel.close()
 
 
 def _serialize(request: Any) -> bytes:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from types import TracebackType
 
 from mlflow_grpc._config import ClientConfig
 from mlflow_grpc._errors import AlreadyExistsError
+from mlflow_grpc._forks import check_process
 from mlflow_grpc._lifecycle import DEFAULT_EXPERIMENT_ID, check_one_experiment, no_experiment
+from mlflow_grpc._stream.entities import StreamStats
+from mlflow_grpc._stream.errors import MetricsNotStoredError
 from mlflow_grpc._sync.active_run import ActiveRun
 from mlflow_grpc._sync.experiments import ExperimentMethods
 from mlflow_grpc._sync.registry import RegistryMethods
 from mlflow_grpc._sync.runs import RunMethods
 from mlflow_grpc._sync.serving import ServingMethods
 from mlflow_grpc._sync.status import StatusMethods
+
+_log = logging.getLogger("mlflow_grpc")
 
 
 class Client(ExperimentMethods, RunMethods, RegistryMethods, ServingMethods, StatusMethods):
@@ -25,7 +31,9 @@ class Client(ExperimentMethods, RunMethods, RegistryMethods, ServingMethods, Sta
 
     `target` is `host:port`, or any other name that gRPC resolves, such as `dns:///host:port`.
     Connecting happens in the background and again as needed; nothing is sent before the first
-    call. A client may be shared by threads, and not by processes: make one after a fork.
+    call. A client may be shared by threads, and not by processes: in a forked child it raises
+    `RuntimeError`, and a new one can be made there unless gRPC is broken by the fork, which
+    raises `RuntimeError` too.
 
     Every method that calls the server takes `timeout`, in seconds: by default
     `ClientConfig.timeout`, and `math.inf` for none. It raises a subclass of `MlflowGrpcError`
@@ -90,9 +98,30 @@ class Client(ExperimentMethods, RunMethods, RegistryMethods, ServingMethods, Sta
         """
         self._wait_until_ready(timeout)
 
-    def close(self) -> None:
-        """Closes the connection. Calls in flight end with `CallCancelledError`."""
-        self._close()
+    def flush(self, timeout: float | None = None) -> None:
+        """Returns when every point that the client's runs have logged so far is stored.
+
+        `timeout` is in seconds, by default `StreamConfig.flush_timeout`, and `math.inf` for none.
+
+        Raises `MetricsNotStoredError`, which says what is not stored, and why. What was rejected
+        or lost is told once; what is not stored in time is tried on.
+        """
+        check_process(self._pid)
+        self._finish(self._engine.flush(None), timeout)
+
+    @property
+    def stats(self) -> StreamStats:
+        """How the client's stream of metrics is doing."""
+        check_process(self._pid)
+        return self._engine.stats()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Flushes, as `flush` does, and closes the connection. In a forked child: does nothing.
+
+        Calls in flight end with `CallCancelledError`. Raises what `flush` raises, when
+        everything is closed; points that are not stored by then are lost.
+        """
+        self._close(timeout)
 
     def __enter__(self) -> Client:
         return self
@@ -103,4 +132,11 @@ class Client(ExperimentMethods, RunMethods, RegistryMethods, ServingMethods, Sta
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            # What the end of a run has waited for in vain, nobody waits for again.
+            self.close(0 if isinstance(error, MetricsNotStoredError) else None)
+        except MetricsNotStoredError:
+            if error is None:
+                raise
+            # What went wrong in the block matters more, and is on its way to the caller.
+            _log.warning("could not store every metric", exc_info=True)

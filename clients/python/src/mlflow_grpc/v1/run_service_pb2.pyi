@@ -7,11 +7,47 @@ import builtins
 import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import google.rpc.status_pb2
 import mlflow_grpc.v1.resources_pb2
+import sys
 import typing
 
+if sys.version_info >= (3, 10):
+    import typing as typing_extensions
+else:
+    import typing_extensions
+
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _EntryKind:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _EntryKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_EntryKind.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    ENTRY_KIND_UNSPECIFIED: _EntryKind.ValueType  # 0
+    """Never sent."""
+    ENTRY_KIND_METRIC: _EntryKind.ValueType  # 1
+    """StreamMetricsRequest.metrics."""
+    ENTRY_KIND_PARAM: _EntryKind.ValueType  # 2
+    """StreamMetricsRequest.params."""
+    ENTRY_KIND_TAG: _EntryKind.ValueType  # 3
+    """StreamMetricsRequest.tags."""
+
+class EntryKind(_EntryKind, metaclass=_EntryKindEnumTypeWrapper):
+    """A field of StreamMetricsRequest that holds entries."""
+
+ENTRY_KIND_UNSPECIFIED: EntryKind.ValueType  # 0
+"""Never sent."""
+ENTRY_KIND_METRIC: EntryKind.ValueType  # 1
+"""StreamMetricsRequest.metrics."""
+ENTRY_KIND_PARAM: EntryKind.ValueType  # 2
+"""StreamMetricsRequest.params."""
+ENTRY_KIND_TAG: EntryKind.ValueType  # 3
+"""StreamMetricsRequest.tags."""
+global___EntryKind = EntryKind
 
 @typing.final
 class GetRunRequest(google.protobuf.message.Message):
@@ -249,6 +285,292 @@ class LogBatchResponse(google.protobuf.message.Message):
 global___LogBatchResponse = LogBatchResponse
 
 @typing.final
+class StreamMetricsRequest(google.protobuf.message.Message):
+    """One message of a stream of entries to log. It stands alone, so that one stream
+    may carry many runs.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    RUN_ID_FIELD_NUMBER: builtins.int
+    METRICS_FIELD_NUMBER: builtins.int
+    PARAMS_FIELD_NUMBER: builtins.int
+    TAGS_FIELD_NUMBER: builtins.int
+    sequence: builtins.int
+    """Chosen by the caller: at least 1, and larger than the one before on this
+    stream.
+    """
+    run_id: builtins.str
+    """The run that the entries belong to."""
+    @property
+    def metrics(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[mlflow_grpc.v1.resources_pb2.Metric]:
+        """Points. Together with params and tags, at least one entry and at most
+        StreamLimits.max_entries_per_message. A point without a timestamp gets the
+        time of the call, and is then not the same point when it is sent again.
+        """
+
+    @property
+    def params(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[mlflow_grpc.v1.resources_pb2.Param]:
+        """Params."""
+
+    @property
+    def tags(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[mlflow_grpc.v1.resources_pb2.Tag]:
+        """Tags; of two with the same key, the later one stays."""
+
+    def __init__(
+        self,
+        *,
+        sequence: builtins.int = ...,
+        run_id: builtins.str = ...,
+        metrics: collections.abc.Iterable[mlflow_grpc.v1.resources_pb2.Metric] | None = ...,
+        params: collections.abc.Iterable[mlflow_grpc.v1.resources_pb2.Param] | None = ...,
+        tags: collections.abc.Iterable[mlflow_grpc.v1.resources_pb2.Tag] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["metrics", b"metrics", "params", b"params", "run_id", b"run_id", "sequence", b"sequence", "tags", b"tags"]) -> None: ...
+
+global___StreamMetricsRequest = StreamMetricsRequest
+
+@typing.final
+class StreamMetricsResponse(google.protobuf.message.Message):
+    """What the server says on a stream of entries to log."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LIMITS_FIELD_NUMBER: builtins.int
+    ACK_FIELD_NUMBER: builtins.int
+    REJECTION_FIELD_NUMBER: builtins.int
+    @property
+    def limits(self) -> global___StreamLimits:
+        """The first message of every stream."""
+
+    @property
+    def ack(self) -> global___StreamAck:
+        """Everything up to a sequence is stored or was rejected."""
+
+    @property
+    def rejection(self) -> global___StreamRejection:
+        """Entries that can never be stored; comes before the ack of their sequence."""
+
+    def __init__(
+        self,
+        *,
+        limits: global___StreamLimits | None = ...,
+        ack: global___StreamAck | None = ...,
+        rejection: global___StreamRejection | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["ack", b"ack", "event", b"event", "limits", b"limits", "rejection", b"rejection"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["ack", b"ack", "event", b"event", "limits", b"limits", "rejection", b"rejection"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["limits", "ack", "rejection"] | None: ...
+
+global___StreamMetricsResponse = StreamMetricsResponse
+
+@typing.final
+class StreamLimits(google.protobuf.message.Message):
+    """What the server takes on a stream."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MAX_ENTRIES_PER_MESSAGE_FIELD_NUMBER: builtins.int
+    MAX_MESSAGES_IN_FLIGHT_FIELD_NUMBER: builtins.int
+    MAX_MESSAGE_BYTES_FIELD_NUMBER: builtins.int
+    max_entries_per_message: builtins.int
+    """The most entries in one message. More end the stream with INVALID_ARGUMENT."""
+    max_messages_in_flight: builtins.int
+    """The most messages that may wait for their ack. The server does not read on
+    while there are as many.
+    """
+    max_message_bytes: builtins.int
+    """The largest message, in bytes. A larger one ends the stream with
+    RESOURCE_EXHAUSTED.
+    """
+    def __init__(
+        self,
+        *,
+        max_entries_per_message: builtins.int = ...,
+        max_messages_in_flight: builtins.int = ...,
+        max_message_bytes: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["max_entries_per_message", b"max_entries_per_message", "max_message_bytes", b"max_message_bytes", "max_messages_in_flight", b"max_messages_in_flight"]) -> None: ...
+
+global___StreamLimits = StreamLimits
+
+@typing.final
+class StreamAck(google.protobuf.message.Message):
+    """Acknowledges all messages of the stream up to one. Sent after the commit in
+    the tracking store has returned, never before.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    sequence: builtins.int
+    """The sequence of the last message acknowledged."""
+    def __init__(
+        self,
+        *,
+        sequence: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["sequence", b"sequence"]) -> None: ...
+
+global___StreamAck = StreamAck
+
+@typing.final
+class StreamRejection(google.protobuf.message.Message):
+    """Names the entries of one message that can never be stored. The rest of the
+    message is stored. A message with very many gets several of these.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    ENTRIES_FIELD_NUMBER: builtins.int
+    sequence: builtins.int
+    """The sequence of the message."""
+    @property
+    def entries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RejectedEntries]:
+        """The entries, those with the same fault together."""
+
+    def __init__(
+        self,
+        *,
+        sequence: builtins.int = ...,
+        entries: collections.abc.Iterable[global___RejectedEntries] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["entries", b"entries", "sequence", b"sequence"]) -> None: ...
+
+global___StreamRejection = StreamRejection
+
+@typing.final
+class RejectedEntries(google.protobuf.message.Message):
+    """Entries of one message that cannot be stored, all for one reason."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: builtins.int
+    INDEXES_FIELD_NUMBER: builtins.int
+    STATUS_FIELD_NUMBER: builtins.int
+    kind: global___EntryKind.ValueType
+    """Which field of the message they stand in."""
+    @property
+    def indexes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Where in that field, from 0, ascending."""
+
+    @property
+    def status(self) -> google.rpc.status_pb2.Status:
+        """Why, as a unary call would have ended. A BadRequest detail names the field
+        of the first of them.
+        """
+
+    def __init__(
+        self,
+        *,
+        kind: global___EntryKind.ValueType = ...,
+        indexes: collections.abc.Iterable[builtins.int] | None = ...,
+        status: google.rpc.status_pb2.Status | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["status", b"status"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["indexes", b"indexes", "kind", b"kind", "status", b"status"]) -> None: ...
+
+global___RejectedEntries = RejectedEntries
+
+@typing.final
+class WatchRunRequest(google.protobuf.message.Message):
+    """Which run to watch, and from where."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: builtins.int
+    METRIC_KEYS_FIELD_NUMBER: builtins.int
+    INCLUDE_HISTORY_FIELD_NUMBER: builtins.int
+    CURSOR_FIELD_NUMBER: builtins.int
+    run_id: builtins.str
+    """The run."""
+    include_history: builtins.bool
+    """Also send the points that are stored already, before those that follow, and
+    by key and step. Goes without a cursor.
+    """
+    cursor: builtins.str
+    """Go on after the message that had this cursor; metric_keys must be as they
+    were. INVALID_ARGUMENT if it is not a cursor of this run.
+    """
+    @property
+    def metric_keys(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Send the points of these metrics only, at most 100. Default: all."""
+
+    def __init__(
+        self,
+        *,
+        run_id: builtins.str = ...,
+        metric_keys: collections.abc.Iterable[builtins.str] | None = ...,
+        include_history: builtins.bool = ...,
+        cursor: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cursor", b"cursor", "include_history", b"include_history", "metric_keys", b"metric_keys", "run_id", b"run_id"]) -> None: ...
+
+global___WatchRunRequest = WatchRunRequest
+
+@typing.final
+class WatchRunResponse(google.protobuf.message.Message):
+    """What the server says of a watched run."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: builtins.int
+    POINTS_FIELD_NUMBER: builtins.int
+    END_FIELD_NUMBER: builtins.int
+    CURSOR_FIELD_NUMBER: builtins.int
+    cursor: builtins.str
+    """Where a new stream goes on after this message. Opaque."""
+    @property
+    def snapshot(self) -> mlflow_grpc.v1.resources_pb2.Run:
+        """The run as it is; the first message of every stream."""
+
+    @property
+    def points(self) -> global___MetricPoints:
+        """Points committed since."""
+
+    @property
+    def end(self) -> mlflow_grpc.v1.resources_pb2.Run:
+        """The run as it ended, or as it was deleted; the last message."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: mlflow_grpc.v1.resources_pb2.Run | None = ...,
+        points: global___MetricPoints | None = ...,
+        end: mlflow_grpc.v1.resources_pb2.Run | None = ...,
+        cursor: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["end", b"end", "event", b"event", "points", b"points", "snapshot", b"snapshot"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cursor", b"cursor", "end", b"end", "event", b"event", "points", b"points", "snapshot", b"snapshot"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["snapshot", "points", "end"] | None: ...
+
+global___WatchRunResponse = WatchRunResponse
+
+@typing.final
+class MetricPoints(google.protobuf.message.Message):
+    """Some points."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    METRICS_FIELD_NUMBER: builtins.int
+    @property
+    def metrics(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[mlflow_grpc.v1.resources_pb2.Metric]:
+        """The points. Those committed after the ones of the message before; among
+        themselves in any order.
+        """
+
+    def __init__(
+        self,
+        *,
+        metrics: collections.abc.Iterable[mlflow_grpc.v1.resources_pb2.Metric] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["metrics", b"metrics"]) -> None: ...
+
+global___MetricPoints = MetricPoints
+
+@typing.final
 class LogInputsRequest(google.protobuf.message.Message):
     """The inputs to log; at least one."""
 
@@ -336,7 +658,7 @@ class GetMetricHistoryResponse(google.protobuf.message.Message):
     """The page_token of the next page; empty on the last one."""
     @property
     def metrics(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[mlflow_grpc.v1.resources_pb2.Metric]:
-        """The points, by timestamp, step and value."""
+        """The points, in the order of the method."""
 
     def __init__(
         self,

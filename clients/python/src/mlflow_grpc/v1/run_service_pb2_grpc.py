@@ -67,6 +67,16 @@ class RunServiceStub(object):
                 request_serializer=mlflow__grpc_dot_v1_dot_run__service__pb2.LogBatchRequest.SerializeToString,
                 response_deserializer=mlflow__grpc_dot_v1_dot_run__service__pb2.LogBatchResponse.FromString,
                 _registered_method=True)
+        self.StreamMetrics = channel.stream_stream(
+                '/mlflow_grpc.v1.RunService/StreamMetrics',
+                request_serializer=mlflow__grpc_dot_v1_dot_run__service__pb2.StreamMetricsRequest.SerializeToString,
+                response_deserializer=mlflow__grpc_dot_v1_dot_run__service__pb2.StreamMetricsResponse.FromString,
+                _registered_method=True)
+        self.WatchRun = channel.unary_stream(
+                '/mlflow_grpc.v1.RunService/WatchRun',
+                request_serializer=mlflow__grpc_dot_v1_dot_run__service__pb2.WatchRunRequest.SerializeToString,
+                response_deserializer=mlflow__grpc_dot_v1_dot_run__service__pb2.WatchRunResponse.FromString,
+                _registered_method=True)
         self.LogInputs = channel.unary_unary(
                 '/mlflow_grpc.v1.RunService/LogInputs',
                 request_serializer=mlflow__grpc_dot_v1_dot_run__service__pb2.LogInputsRequest.SerializeToString,
@@ -152,6 +162,42 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamMetrics(self, request_iterator, context):
+        """Logs metrics, params and tags of any number of runs on one stream, under
+        the rules of LogMetrics, LogParams and SetTags but for this: of a message
+        with bad entries, the good ones are stored.
+
+        The server first sends its limits, then acknowledges what is stored. A
+        caller keeps each message until it is acknowledged and, after a cut, sends
+        it again unchanged on a new stream, to any replica: entries that are stored
+        already stay as they are, so that each is stored exactly once. Points are
+        the same if run, key, timestamp, step and value are. The entries of one run
+        are stored in the order of the messages.
+
+        While the store is away the server keeps trying and acknowledges nothing.
+        The stream ends with OK after the caller has closed its side and everything
+        is acknowledged; with UNAVAILABLE (RetryInfo says when to try again) if the
+        store stays away or the server stops; with INVALID_ARGUMENT if a message
+        breaks the protocol, such as a sequence that does not increase. What was
+        acknowledged is stored in any case.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchRun(self, request, context):
+        """Watches a run: first the run as it is, then every point as it is committed,
+        whoever writes it, then the run as it ended. The stream then ends with OK. A
+        stream that was cut goes on, without a gap or a repeat, from the cursor of
+        the last message received.
+
+        UNIMPLEMENTED if the tracking store is neither SQLite nor PostgreSQL:
+        others do not tell in which order points were committed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def LogInputs(self, request, context):
         """Logs the datasets and models that a run used. One that is there already
         stays.
@@ -161,7 +207,8 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetMetricHistory(self, request, context):
-        """Reads all points of one metric, by timestamp, step and value.
+        """Reads all points of one metric, by step, timestamp and value; by timestamp,
+        step and value if the tracking store is an MLflow server.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -230,6 +277,16 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.LogBatch,
                     request_deserializer=mlflow__grpc_dot_v1_dot_run__service__pb2.LogBatchRequest.FromString,
                     response_serializer=mlflow__grpc_dot_v1_dot_run__service__pb2.LogBatchResponse.SerializeToString,
+            ),
+            'StreamMetrics': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamMetrics,
+                    request_deserializer=mlflow__grpc_dot_v1_dot_run__service__pb2.StreamMetricsRequest.FromString,
+                    response_serializer=mlflow__grpc_dot_v1_dot_run__service__pb2.StreamMetricsResponse.SerializeToString,
+            ),
+            'WatchRun': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchRun,
+                    request_deserializer=mlflow__grpc_dot_v1_dot_run__service__pb2.WatchRunRequest.FromString,
+                    response_serializer=mlflow__grpc_dot_v1_dot_run__service__pb2.WatchRunResponse.SerializeToString,
             ),
             'LogInputs': grpc.unary_unary_rpc_method_handler(
                     servicer.LogInputs,
@@ -410,6 +467,60 @@ class RunService(object):
             '/mlflow_grpc.v1.RunService/LogBatch',
             mlflow__grpc_dot_v1_dot_run__service__pb2.LogBatchRequest.SerializeToString,
             mlflow__grpc_dot_v1_dot_run__service__pb2.LogBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamMetrics(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/mlflow_grpc.v1.RunService/StreamMetrics',
+            mlflow__grpc_dot_v1_dot_run__service__pb2.StreamMetricsRequest.SerializeToString,
+            mlflow__grpc_dot_v1_dot_run__service__pb2.StreamMetricsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mlflow_grpc.v1.RunService/WatchRun',
+            mlflow__grpc_dot_v1_dot_run__service__pb2.WatchRunRequest.SerializeToString,
+            mlflow__grpc_dot_v1_dot_run__service__pb2.WatchRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,6 +63,42 @@ class RunServiceStub:
     LogParams and SetTags.
     """
 
+    StreamMetrics: grpc.StreamStreamMultiCallable[
+        mlflow_grpc.v1.run_service_pb2.StreamMetricsRequest,
+        mlflow_grpc.v1.run_service_pb2.StreamMetricsResponse,
+    ]
+    """Logs metrics, params and tags of any number of runs on one stream, under
+    the rules of LogMetrics, LogParams and SetTags but for this: of a message
+    with bad entries, the good ones are stored.
+
+    The server first sends its limits, then acknowledges what is stored. A
+    caller keeps each message until it is acknowledged and, after a cut, sends
+    it again unchanged on a new stream, to any replica: entries that are stored
+    already stay as they are, so that each is stored exactly once. Points are
+    the same if run, key, timestamp, step and value are. The entries of one run
+    are stored in the order of the messages.
+
+    While the store is away the server keeps trying and acknowledges nothing.
+    The stream ends with OK after the caller has closed its side and everything
+    is acknowledged; with UNAVAILABLE (RetryInfo says when to try again) if the
+    store stays away or the server stops; with INVALID_ARGUMENT if a message
+    breaks the protocol, such as a sequence that does not increase. What was
+    acknowledged is stored in any case.
+    """
+
+    WatchRun: grpc.UnaryStreamMultiCallable[
+        mlflow_grpc.v1.run_service_pb2.WatchRunRequest,
+        mlflow_grpc.v1.run_service_pb2.WatchRunResponse,
+    ]
+    """Watches a run: first the run as it is, then every point as it is committed,
+    whoever writes it, then the run as it ended. The stream then ends with OK. A
+    stream that was cut goes on, without a gap or a repeat, from the cursor of
+    the last message received.
+
+    UNIMPLEMENTED if the tracking store is neither SQLite nor PostgreSQL:
+    others do not tell in which order points were committed.
+    """
+
     LogInputs: grpc.UnaryUnaryMultiCallable[
         mlflow_grpc.v1.run_service_pb2.LogInputsRequest,
         mlflow_grpc.v1.run_service_pb2.LogInputsResponse,
@@ -75,7 +111,9 @@ class RunServiceStub:
         mlflow_grpc.v1.run_service_pb2.GetMetricHistoryRequest,
         mlflow_grpc.v1.run_service_pb2.GetMetricHistoryResponse,
     ]
-    """Reads all points of one metric, by timestamp, step and value."""
+    """Reads all points of one metric, by step, timestamp and value; by timestamp,
+    step and value if the tracking store is an MLflow server.
+    """
 
     SetTags: grpc.UnaryUnaryMultiCallable[
         mlflow_grpc.v1.run_service_pb2.SetTagsRequest,
@@ -154,6 +192,42 @@ class RunServiceAsyncStub:
     LogParams and SetTags.
     """
 
+    StreamMetrics: grpc.aio.StreamStreamMultiCallable[
+        mlflow_grpc.v1.run_service_pb2.StreamMetricsRequest,
+        mlflow_grpc.v1.run_service_pb2.StreamMetricsResponse,
+    ]
+    """Logs metrics, params and tags of any number of runs on one stream, under
+    the rules of LogMetrics, LogParams and SetTags but for this: of a message
+    with bad entries, the good ones are stored.
+
+    The server first sends its limits, then acknowledges what is stored. A
+    caller keeps each message until it is acknowledged and, after a cut, sends
+    it again unchanged on a new stream, to any replica: entries that are stored
+    already stay as they are, so that each is stored exactly once. Points are
+    the same if run, key, timestamp, step and value are. The entries of one run
+    are stored in the order of the messages.
+
+    While the store is away the server keeps trying and acknowledges nothing.
+    The stream ends with OK after the caller has closed its side and everything
+    is acknowledged; with UNAVAILABLE (RetryInfo says when to try again) if the
+    store stays away or the server stops; with INVALID_ARGUMENT if a message
+    breaks the protocol, such as a sequence that does not increase. What was
+    acknowledged is stored in any case.
+    """
+
+    WatchRun: grpc.aio.UnaryStreamMultiCallable[
+        mlflow_grpc.v1.run_service_pb2.WatchRunRequest,
+        mlflow_grpc.v1.run_service_pb2.WatchRunResponse,
+    ]
+    """Watches a run: first the run as it is, then every point as it is committed,
+    whoever writes it, then the run as it ended. The stream then ends with OK. A
+    stream that was cut goes on, without a gap or a repeat, from the cursor of
+    the last message received.
+
+    UNIMPLEMENTED if the tracking store is neither SQLite nor PostgreSQL:
+    others do not tell in which order points were committed.
+    """
+
     LogInputs: grpc.aio.UnaryUnaryMultiCallable[
         mlflow_grpc.v1.run_service_pb2.LogInputsRequest,
         mlflow_grpc.v1.run_service_pb2.LogInputsResponse,
@@ -166,7 +240,9 @@ class RunServiceAsyncStub:
         mlflow_grpc.v1.run_service_pb2.GetMetricHistoryRequest,
         mlflow_grpc.v1.run_service_pb2.GetMetricHistoryResponse,
     ]
-    """Reads all points of one metric, by timestamp, step and value."""
+    """Reads all points of one metric, by step, timestamp and value; by timestamp,
+    step and value if the tracking store is an MLflow server.
+    """
 
     SetTags: grpc.aio.UnaryUnaryMultiCallable[
         mlflow_grpc.v1.run_service_pb2.SetTagsRequest,
@@ -256,6 +332,46 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         """
 
     @abc.abstractmethod
+    def StreamMetrics(
+        self,
+        request_iterator: _MaybeAsyncIterator[mlflow_grpc.v1.run_service_pb2.StreamMetricsRequest],
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[mlflow_grpc.v1.run_service_pb2.StreamMetricsResponse], collections.abc.AsyncIterator[mlflow_grpc.v1.run_service_pb2.StreamMetricsResponse]]:
+        """Logs metrics, params and tags of any number of runs on one stream, under
+        the rules of LogMetrics, LogParams and SetTags but for this: of a message
+        with bad entries, the good ones are stored.
+
+        The server first sends its limits, then acknowledges what is stored. A
+        caller keeps each message until it is acknowledged and, after a cut, sends
+        it again unchanged on a new stream, to any replica: entries that are stored
+        already stay as they are, so that each is stored exactly once. Points are
+        the same if run, key, timestamp, step and value are. The entries of one run
+        are stored in the order of the messages.
+
+        While the store is away the server keeps trying and acknowledges nothing.
+        The stream ends with OK after the caller has closed its side and everything
+        is acknowledged; with UNAVAILABLE (RetryInfo says when to try again) if the
+        store stays away or the server stops; with INVALID_ARGUMENT if a message
+        breaks the protocol, such as a sequence that does not increase. What was
+        acknowledged is stored in any case.
+        """
+
+    @abc.abstractmethod
+    def WatchRun(
+        self,
+        request: mlflow_grpc.v1.run_service_pb2.WatchRunRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[mlflow_grpc.v1.run_service_pb2.WatchRunResponse], collections.abc.AsyncIterator[mlflow_grpc.v1.run_service_pb2.WatchRunResponse]]:
+        """Watches a run: first the run as it is, then every point as it is committed,
+        whoever writes it, then the run as it ended. The stream then ends with OK. A
+        stream that was cut goes on, without a gap or a repeat, from the cursor of
+        the last message received.
+
+        UNIMPLEMENTED if the tracking store is neither SQLite nor PostgreSQL:
+        others do not tell in which order points were committed.
+        """
+
+    @abc.abstractmethod
     def LogInputs(
         self,
         request: mlflow_grpc.v1.run_service_pb2.LogInputsRequest,
@@ -271,7 +387,9 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         request: mlflow_grpc.v1.run_service_pb2.GetMetricHistoryRequest,
         context: _ServicerContext,
     ) -> typing.Union[mlflow_grpc.v1.run_service_pb2.GetMetricHistoryResponse, collections.abc.Awaitable[mlflow_grpc.v1.run_service_pb2.GetMetricHistoryResponse]]:
-        """Reads all points of one metric, by timestamp, step and value."""
+        """Reads all points of one metric, by step, timestamp and value; by timestamp,
+        step and value if the tracking store is an MLflow server.
+        """
 
     @abc.abstractmethod
     def SetTags(

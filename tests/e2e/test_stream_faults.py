@@ -1,0 +1,177 @@
+"""Streams through the loss of stores and of the server: nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from mlflow import MlflowClient
+
+from tests.postgres import PostgresCluster
+from tests.rpc import Rpcs, describe
+from tests.servers import ServerProcess
+from tests.streams import MetricStream, points
+
+
+def start_run(channel: grpc.Channel) -> str:
+    return str(Rpcs(channel)("StartRun", experimentId="0").run.info.run_id)
+
+
+def steps(uri: str, run_id: str) -> list[int]:
+    """The steps of all stored points, as MLflow's own client reads them."""
+    history = MlflowClient(uri).get_metric_history(run_id, "loss")
+    return sorted(point.step for point in history)
+
+
+def test_postgres_that_stops_and_starts_mid_stream(tmp_path: Path) -> None:
+    """The stream stays open, un-acknowledged, and goes on by itself."""
+    with PostgresCluster() as cluster:
+        cluster.start()
+        with (
+            ServerProcess(tmp_path, "--backend-store-uri", cluster.uri) as server,
+            grpc.insecure_channel(server.address) as channel,
+            MetricStream(channel) as stream,
+        ):
+            run_id = start_run(channel)
+            for number in range(60):
+                if number in (20, 40):
+                    stream.acked(number)
+                    cluster.stop()
+                stream.send(number + 1, run_id, points(number * 100, 100))
+                if number in (25, 45):
+                    cluster.start()
+            assert stream.acked(60) == []
+            assert steps(cluster.uri, run_id) == list(range(6000))
+
+
+def test_a_store_that_stays_away_ends_the_stream(tmp_path: Path) -> None:
+    """What was acknowledged is stored; the rest is not, and may be sent again later."""
+    with PostgresCluster() as cluster:
+        cluster.start()
+        options = ("--backend-store-uri", cluster.uri, "--store-retry", "0.5")
+        with (
+            ServerProcess(tmp_path, *options) as server,
+            grpc.insecure_channel(server.address) as channel,
+        ):
+            run_id = start_run(channel)
+            with MetricStream(channel) as stream:
+                stream.send(1, run_id, points(0, 10))
+                stream.acked(1)
+                cluster.stop()
+                stream.send(2, run_id, points(10, 10))
+                with pytest.raises(grpc.RpcError) as raised:
+                    stream.read()
+            failure = describe(raised.value)
+            assert failure.code is grpc.StatusCode.UNAVAILABLE
+            assert failure.reason == "STORE_UNAVAILABLE"
+            assert failure.retry_seconds
+            cluster.start()
+            assert steps(cluster.uri, run_id) == list(range(10))
+            with MetricStream(channel) as stream:
+                stream.send(2, run_id, points(10, 10))
+                assert stream.acked(2) == []
+            assert steps(cluster.uri, run_id) == list(range(20))
+
+
+@contextmanager
+def locked(database: Path) -> Iterator[threading.Event]:
+    """A SQLite file that another writer has locked until the event is set."""
+    release, taken = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        other = sqlite3.connect(database, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        taken.set()
+        release.wait()
+        other.execute("ROLLBACK")
+        other.close()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    taken.wait()
+    try:
+        yield release
+    finally:
+        release.set()
+        holder.join()
+
+
+@pytest.mark.parametrize(
+    "seconds", [2, pytest.param(25, marks=pytest.mark.slow)], ids=["short", "long"]
+)
+def test_sqlite_locked_by_another_writer(tmp_path: Path, seconds: float) -> None:
+    """Longer than SQLite itself waits for a lock, which is 20 seconds in MLflow."""
+    database = tmp_path / "mlflow.db"
+    uri = f"sqlite:///{database}"
+    with (
+        ServerProcess(tmp_path, "--backend-store-uri", uri) as server,
+        grpc.insecure_channel(server.address) as channel,
+        MetricStream(channel) as stream,
+    ):
+        run_id = start_run(channel)
+        stream.send(1, run_id, points(0, 10))
+        stream.acked(1)
+        with locked(database) as release:
+            stream.send(2, run_id, points(10, 10))
+            # Reads go on meanwhile, and what waits is not acknowledged.
+            threading.Timer(seconds, release.set).start()
+            assert Rpcs(channel)("GetRun", runId=run_id).run.info.run_id == run_id
+            assert steps(uri, run_id) == list(range(10))
+            assert stream.acked(2) == []
+            assert release.is_set()
+        assert steps(uri, run_id) == list(range(20))
+
+
+def test_sigterm_under_load(tmp_path: Path) -> None:
+    """What was taken is acknowledged, what is acknowledged is stored, and the exit is clean."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    acked: dict[str, int] = {}
+    endings: list[grpc.StatusCode] = []
+    with (
+        ServerProcess(tmp_path, "--backend-store-uri", uri, "--grace-period", "20") as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        run_ids = [start_run(channel) for _ in range(4)]
+        half_way = threading.Barrier(len(run_ids) + 1)
+
+        def train(run_id: str) -> None:
+            with MetricStream(channel) as stream:
+                for number in range(200):
+                    stream.send(number + 1, run_id, points(number * 100, 100))
+                acked[run_id] = 0
+                try:
+                    for response in stream.call:
+                        acked[run_id] = response.ack.sequence
+                        if not half_way.broken and half_way.n_waiting < half_way.parties:
+                            wait_once(half_way, waited, run_id)
+                except grpc.RpcError as error:
+                    endings.append(error.code())
+
+        waited: set[str] = set()
+        trainers = [threading.Thread(target=train, args=(run_id,)) for run_id in run_ids]
+        for trainer in trainers:
+            trainer.start()
+        half_way.wait(60)
+        server.signal(signal.SIGTERM)
+        for trainer in trainers:
+            trainer.join()
+        assert server.wait() == 0
+    assert set(endings) <= {grpc.StatusCode.UNAVAILABLE}
+    for run_id in run_ids:
+        # All that was taken was acknowledged, so that the store has that and nothing else.
+        assert steps(uri, run_id) == list(range(acked[run_id] * 100))
+        assert acked[run_id] > 0
+    assert "Traceback" not in server.log.read_text()
+
+
+def wait_once(barrier: threading.Barrier, waited: set[str], name: str) -> None:
+    """Wait at a barrier the first time that `name` comes to it."""
+    if name not in waited:
+        waited.add(name)
+        barrier.wait(60)
