@@ -43,7 +43,7 @@ test-slow: $(VENV)/.stamp ## Run the long fault and load tests
 test-lowest: $(LOWEST)/.stamp ## Test the client with the oldest dependencies it allows
 	$(LOWEST)/bin/python -m pytest tests/unit/client $(ARGS)
 
-demo: $(VENV)/.stamp ## Train a model, log it through the client, read it back with MLflow
+demo: $(VENV)/.stamp ## Train a model, log it through the client, read it back with MLflow, serve it
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/python -m tests.demo
 
 bench: $(VENV)/.stamp ## Compare with MLflow's REST server and the in-process client

@@ -11,21 +11,25 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import distribution
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
-STUBS = ROOT / "clients/python/src"
-PACKAGE = "mlflow_grpc/v1"
+STUBS = {
+    "mlflow_grpc/v1": ROOT / "clients/python/src",
+    # A protocol of others: its stubs stay out of the client, beside which users have their own.
+    "mlflow_grpc_server/inference": ROOT / "server",
+}
 SITE_PACKAGES = Path(str(distribution("googleapis-common-protos").locate_file("")))
 BUF = os.environ.get("BUF", str(ROOT / ".venv/bin/buf"))
 STATES_COMPARED = 20
 
 
-def protoc(source: Path, *options: str) -> None:
-    """Run protoc over the protos below `source`."""
-    files = sorted(str(path.relative_to(source)) for path in source.glob(f"{PACKAGE}/*.proto"))
+def protoc(source: Path, package: str, *options: str) -> None:
+    """Run protoc over the protos of a package below `source`."""
+    files = sorted(str(path.relative_to(source)) for path in source.glob(f"{package}/*.proto"))
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{source}", f"-I{SITE_PACKAGES}"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     subprocess.run(
@@ -33,16 +37,18 @@ def protoc(source: Path, *options: str) -> None:
     )
 
 
-def generate(target: Path) -> None:
-    """Write the stubs into `target`."""
-    folder = target / PACKAGE
+def generate(package: str, target: Path) -> None:
+    """Write the stubs of a package into `target`."""
+    folder = target / package
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.iterdir():
         if "_pb2" in stale.name:
             stale.unlink()
-    (folder / "__init__.py").write_text('"""Generated stubs of mlflow_grpc.v1."""\n')
+    name = package.replace("/", ".")
+    (folder / "__init__.py").write_text(f'"""Generated stubs of {name}."""\n')
     protoc(
         PROTOS,
+        package,
         f"--python_out={target}",
         f"--grpc_python_out={target}",
         f"--mypy_out=quiet:{target}",
@@ -54,11 +60,11 @@ def generate(target: Path) -> None:
             path.unlink()
 
 
-def check() -> None:
-    """Fail unless the committed stubs are what the protos give."""
+def check(package: str, target: Path) -> None:
+    """Fail unless the committed stubs of a package are what the protos give."""
     with tempfile.TemporaryDirectory() as folder:
-        generate(Path(folder))
-        fresh, kept = Path(folder) / PACKAGE, STUBS / PACKAGE
+        generate(package, Path(folder))
+        fresh, kept = Path(folder) / package, target / package
         names = {path.name for place in (fresh, kept) for path in place.glob("*.py*")}
         _, differing, missing = filecmp.cmpfiles(fresh, kept, sorted(names), shallow=False)
     if differing or missing:
@@ -69,8 +75,9 @@ def check() -> None:
 
 
 def build_image(source: Path, target: Path) -> None:
-    """Write the descriptor image of the protos below `source`."""
-    protoc(source, "--include_imports", "--include_source_info", f"--descriptor_set_out={target}")
+    """Write the descriptor image of this project's protos below `source`."""
+    options = ("--include_imports", "--include_source_info", f"--descriptor_set_out={target}")
+    protoc(source, "mlflow_grpc/v1", *options)
 
 
 def buf(*arguments: str) -> None:
@@ -119,11 +126,17 @@ def breaking() -> None:
     print(f"protos break nothing of {len(revisions)} earlier states")
 
 
+def for_each_package(do: Callable[[str, Path], None]) -> None:
+    """Do something for each package of stubs."""
+    for package, target in STUBS.items():
+        do(package, target)
+
+
 def main() -> None:
     """Run the command that is asked for."""
     commands = {
-        "generate": lambda: generate(STUBS),
-        "check": check,
+        "generate": lambda: for_each_package(generate),
+        "check": lambda: for_each_package(check),
         "lint": lint,
         "breaking": breaking,
     }

@@ -1,4 +1,4 @@
-"""Train a model, log it through the client, and read it back with MLflow: `make demo`."""
+"""Train a model, log it through the client, read it back, and serve it: `make demo`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_grpc import ActiveRun, Client, Dataset, DatasetInput, Metric
+from tests.demo_serving import deploy_and_predict
 
 EXPERIMENT = "digits-demo"
 MODEL = "digits-classifier"
@@ -42,6 +43,7 @@ class Logged:
     files: dict[str, str]
     """The SHA-256 of each file by its path among the artifacts."""
     version: str
+    model: Any
 
 
 @dataclass
@@ -87,23 +89,28 @@ def read_address(server: subprocess.Popen[str], log: Path) -> str:
     raise SystemExit(f"the server did not start:\n{log.read_text()[-4000:]}")
 
 
-def train() -> Iterator[tuple[int, float, float, Any]]:
-    """Train on the digits; yields epoch, training loss, test accuracy and the model."""
+def new_model() -> Any:
+    """Return the model, untrained."""
+    from sklearn.neural_network import MLPClassifier
+
+    return MLPClassifier(**PARAMS, batch_size=BATCH, random_state=SEED)
+
+
+def train(model: Any) -> Iterator[tuple[int, float, float]]:
+    """Train on the digits; yields epoch, training loss and test accuracy."""
     import numpy as np
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
-    from sklearn.neural_network import MLPClassifier
 
     digits = load_digits()
     x_train, x_test, y_train, y_test = train_test_split(
         digits.data / 16, digits.target, random_state=SEED, stratify=digits.target
     )
-    model = MLPClassifier(**PARAMS, batch_size=BATCH, random_state=SEED)
     shuffle = np.random.default_rng(SEED)
     for epoch in range(1, EPOCHS + 1):
         order = shuffle.permutation(len(x_train))
         model.partial_fit(x_train[order], y_train[order], classes=np.unique(y_train))
-        yield epoch, float(model.loss_), float(model.score(x_test, y_test)), model
+        yield epoch, float(model.loss_), float(model.score(x_test, y_test))
 
 
 def describe_dataset() -> Dataset:
@@ -130,7 +137,10 @@ def log_files(run: ActiveRun, model: Any, folder: Path) -> dict[str, str]:
     rows = zip(digits.target, model.predict(digits.data / 16), strict=True)
     table.write_text("digit,predicted\n" + "".join(f"{a},{b}\n" for a, b in rows))
     mlflow.sklearn.save_model(
-        model, folder / "model", serialization_format="cloudpickle", pip_requirements=[]
+        model,
+        folder / "model",
+        serialization_format="cloudpickle",
+        pip_requirements=["scikit-learn"],
     )
     logged = [
         run.log_figure(figure, "figures/confusion-matrix.png"),
@@ -144,6 +154,7 @@ def log_training(client: Client, folder: Path) -> Logged:
     """Train and log everything through the client; returns what was logged."""
     points: list[Metric] = []
     dataset = describe_dataset()
+    model = new_model()
     params = {**PARAMS, "epochs": EPOCHS, "batch_size": BATCH}
     with client.start_run(
         experiment_name=EXPERIMENT, run_name="mlp", capture_environment=True
@@ -151,8 +162,7 @@ def log_training(client: Client, folder: Path) -> Logged:
         run.log_params(params)
         run.set_tags(TAGS)
         run.log_inputs([DatasetInput(dataset, {"mlflow.data.context": "training"})])
-        for epoch, loss, accuracy, trained in train():
-            model = trained
+        for epoch, loss, accuracy in train(model):
             now = _now_ms()
             measured = [
                 Metric("train_loss", loss, now, epoch),
@@ -170,6 +180,7 @@ def log_training(client: Client, folder: Path) -> Logged:
         dataset=dataset,
         files=files,
         version=register(client, run.run_id),
+        model=model,
     )
 
 
@@ -301,7 +312,11 @@ def main() -> int:
         with serve(folder, store) as address, Client(address) as client:
             print(f"server on {address}")
             logged = log_training(client, folder)
-            return report(logged, compare(logged, store, client, folder))
+            comparison = compare(logged, store, client, folder)
+            uri = f"models:/{MODEL}@{ALIAS}"
+            for difference in deploy_and_predict(client, logged.model, uri):
+                comparison.differences.append(f"served: {difference}")
+            return report(logged, comparison)
 
 
 def _now_ms() -> int:

@@ -17,6 +17,7 @@ from grpc_status import rpc_status
 from mlflow_grpc.v1 import (
     experiment_service_pb2,
     model_registry_service_pb2,
+    model_serving_service_pb2,
     run_service_pb2,
     status_service_pb2,
 )
@@ -28,6 +29,7 @@ _FILES = (
     experiment_service_pb2,
     run_service_pb2,
     model_registry_service_pb2,
+    model_serving_service_pb2,
 )
 
 

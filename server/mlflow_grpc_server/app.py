@@ -17,6 +17,8 @@ from mlflow_grpc.v1 import (
     experiment_service_pb2_grpc,
     model_registry_service_pb2,
     model_registry_service_pb2_grpc,
+    model_serving_service_pb2,
+    model_serving_service_pb2_grpc,
     run_service_pb2,
     run_service_pb2_grpc,
     status_service_pb2,
@@ -25,13 +27,17 @@ from mlflow_grpc.v1 import (
 from mlflow_grpc_server.artifacts.store import Artifacts, Places
 from mlflow_grpc_server.convert.status import MAX_REQUEST_BYTES, info_to_proto
 from mlflow_grpc_server.health import Component, Monitor
+from mlflow_grpc_server.inference import open_inference_pb2, open_inference_pb2_grpc
 from mlflow_grpc_server.ingest.pipeline import Ingest
 from mlflow_grpc_server.ingest.signals import CommitSignals
 from mlflow_grpc_server.interceptors.calls import CallInterceptor
 from mlflow_grpc_server.services.experiments import ExperimentServicer
+from mlflow_grpc_server.services.inference import InferenceServicer
 from mlflow_grpc_server.services.registry import ModelRegistryServicer
 from mlflow_grpc_server.services.runs import RunServicer
+from mlflow_grpc_server.services.serving import ModelServingServicer
 from mlflow_grpc_server.services.status import StatusServicer
+from mlflow_grpc_server.serving.open import open_engine
 from mlflow_grpc_server.settings import Settings
 from mlflow_grpc_server.tracking.pool import BlockingPool
 from mlflow_grpc_server.tracking.registry import Registry
@@ -58,6 +64,9 @@ _STORE_OF_SERVICE: dict[str, Component | None] = {
     "mlflow_grpc.v1.ExperimentService": Component.TRACKING_STORE,
     "mlflow_grpc.v1.RunService": Component.TRACKING_STORE,
     "mlflow_grpc.v1.ModelRegistryService": Component.MODEL_REGISTRY,
+    # What is deployed answers whether or not the registry does.
+    "mlflow_grpc.v1.ModelServingService": None,
+    "inference.GRPCInferenceService": None,
 }
 
 _CHANNEL_OPTIONS = (
@@ -93,10 +102,11 @@ class App:
         self._settings = settings
         self._stores = stores
         self._start_ms = time.time_ns() // 10**6
-        self._calls = CallInterceptor("/mlflow_grpc.")
+        self._calls = CallInterceptor("/mlflow_grpc.", "/inference.")
         self._pool = BlockingPool(settings.store_threads, settings.store_queue)
         self._files = BlockingPool(_FILE_THREADS, settings.store_queue)
         self._artifacts = Artifacts(stores.client, _places(settings))
+        self._engine = open_engine(settings, stores.client)
         self._watch_pool = BlockingPool(_WATCH_THREADS, _MOST_WATCHES)
         self._signals = CommitSignals()
         metrics = stores.metrics
@@ -141,6 +151,7 @@ class App:
         except RuntimeError as error:
             raise PortError(f"cannot listen on {address}: is the port in use?") from error
         await self._monitor.check_all()
+        await self._engine.start()
         await self._server.start()
         self._watch = asyncio.create_task(self._monitor.watch())
         self._sweep = asyncio.create_task(self._sweep_uploads())
@@ -148,6 +159,7 @@ class App:
     async def drain(self) -> None:
         """Report NOT_SERVING, take no more calls, and let those in flight end in time."""
         await self._monitor.drain()
+        self._engine.end_watches()
         self._stopping.set()
         self._runs.stop_streams()
         stopping = asyncio.create_task(self._server.stop(self._settings.grace_period))
@@ -165,6 +177,7 @@ class App:
                 with suppress(asyncio.CancelledError):
                     await task
         await self._files.close()
+        await self._engine.close()
         await self._ingest.close()
         await self._pool.close()
         await self._watch_pool.close()
@@ -194,6 +207,15 @@ class App:
         model_registry_service_pb2_grpc.add_ModelRegistryServiceServicer_to_server(
             ModelRegistryServicer(registry, self._pool), self._server
         )
+        model_serving_service_pb2_grpc.add_ModelServingServiceServicer_to_server(
+            ModelServingServicer(self._engine), self._server
+        )
+        open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
+            InferenceServicer(
+                self._engine, self._monitor, lambda: self._pool.run(registry.model_names)
+            ),
+            self._server,
+        )
         status_service_pb2_grpc.add_StatusServiceServicer_to_server(
             StatusServicer(self._monitor, self._info), self._server
         )
@@ -206,7 +228,9 @@ class App:
                     experiment_service_pb2,
                     run_service_pb2,
                     model_registry_service_pb2,
+                    model_serving_service_pb2,
                     status_service_pb2,
+                    open_inference_pb2,
                 )
                 for service in file.DESCRIPTOR.services_by_name.values()
             ),

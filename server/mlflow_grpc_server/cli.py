@@ -82,6 +82,36 @@ _DEFAULTS = Settings()
     ),
 )
 @option_group(
+    "Serving",
+    option(
+        "--serving-folder",
+        default=_DEFAULTS.serving_folder,
+        show_envvar=True,
+        help="Folder that remembers what is deployed; one server at a time uses it.",
+    ),
+    option(
+        "--serving-target",
+        default=None,
+        show_envvar=True,
+        help="URI of an mlflow.deployments target that serves models.  [default: processes on "
+        "this machine]",
+    ),
+    option(
+        "--serving-queue",
+        type=click.IntRange(0),
+        default=_DEFAULTS.serving_queue,
+        show_envvar=True,
+        help="Calls that may wait for a version of a served model.",
+    ),
+    option(
+        "--serving-poll",
+        type=click.FloatRange(0.1),
+        default=_DEFAULTS.serving_poll,
+        show_envvar=True,
+        help="Seconds between looks at where followed aliases point.",
+    ),
+)
+@option_group(
     "Network",
     option("--host", default=_DEFAULTS.host, show_envvar=True, help="Address to listen on."),
     option(
@@ -163,6 +193,7 @@ def _configure_logging(*, debug: bool) -> None:
 async def _serve(settings: Settings) -> None:
     # Imported here so that --help does not wait for MLflow.
     from mlflow_grpc_server.app import App, PortError
+    from mlflow_grpc_server.serving.open import TargetError
     from mlflow_grpc_server.tracking.uris import StoreUriError, redact
 
     stop = asyncio.Event()
@@ -171,7 +202,7 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     try:
         app = App.open(settings)
-    except StoreUriError as error:
+    except (StoreUriError, TargetError) as error:
         raise click.ClickException(str(error)) from error
     try:
         await app.start()

@@ -21,12 +21,17 @@ from mlflow_grpc_server.exceptions import (
     FailedPreconditionError,
     InvalidFieldError,
     MalformedRequestError,
+    ModelFailedError,
+    ModelLimitError,
     NoSpaceError,
     NotFoundError,
     OffsetError,
     OverloadedError,
+    PredictTimeoutError,
+    QueueFullError,
     RequestError,
     ServerStoppingError,
+    ServingUnavailableError,
     StoreUnavailableError,
     UnimplementedError,
 )
@@ -58,6 +63,11 @@ REQUEST_ERRORS: Mapping[type[RequestError], StatusCode] = {
     ServerStoppingError: StatusCode.UNAVAILABLE,
     StoreUnavailableError: StatusCode.UNAVAILABLE,
     UnimplementedError: StatusCode.UNIMPLEMENTED,
+    ModelFailedError: StatusCode.INTERNAL,
+    ModelLimitError: StatusCode.RESOURCE_EXHAUSTED,
+    PredictTimeoutError: StatusCode.DEADLINE_EXCEEDED,
+    QueueFullError: StatusCode.RESOURCE_EXHAUSTED,
+    ServingUnavailableError: StatusCode.UNAVAILABLE,
 }
 
 _BY_STATUS: Mapping[StatusCode, tuple[str, ...]] = {
@@ -176,16 +186,19 @@ class _Error:
     message: str
     metadata: Mapping[str, str] = field(default_factory=dict)
     fields: tuple[str, ...] = ()
+    said: bool = False
+    """Whether the message is the caller's to see even where the code is INTERNAL."""
 
 
 def status_for(error: BaseException, request_id: str) -> status_pb2.Status:
     """Return the status that the caller of request `request_id` gets for `error`.
 
-    INTERNAL carries the request id and nothing else of the error: whoever calls this logs it.
+    INTERNAL carries the request id and nothing else of the error, unless a model is what failed:
+    whoever calls this logs it.
     """
     described = _describe(error)
     message = _clip(described.message, _MOST_MESSAGE_BYTES)
-    if described.code is StatusCode.INTERNAL:
+    if described.code is StatusCode.INTERNAL and not described.said:
         message = f"Internal error; the server's log has it under request id {request_id}."
     metadata = {k: _clip(v, _MOST_VALUE_BYTES) for k, v in described.metadata.items()}
     metadata["request_id"] = request_id
@@ -197,7 +210,7 @@ def status_for(error: BaseException, request_id: str) -> status_pb2.Status:
     ]
     if described.fields:
         details.append(_bad_request(described.fields, message))
-    if described.code in _RETRIABLE:
+    if described.code in _RETRIABLE and not isinstance(error, ModelLimitError):
         retry = error_details_pb2.RetryInfo(retry_delay=Duration(seconds=_RETRY_SECONDS))
         details.append(retry)
     status = status_pb2.Status(code=described.code.value[0], message=message)
@@ -208,9 +221,8 @@ def status_for(error: BaseException, request_id: str) -> status_pb2.Status:
 
 def _describe(error: BaseException) -> _Error:
     if isinstance(error, RequestError):
-        return _Error(
-            REQUEST_ERRORS[type(error)], error.reason, error.message, error.metadata, error.fields
-        )
+        code = REQUEST_ERRORS[type(error)]
+        return _Error(code, error.reason, error.message, error.metadata, error.fields, said=True)
     if isinstance(error, MlflowException):
         return _describe_lost_store(error) or _describe_mlflow(error)
     return _Error(StatusCode.INTERNAL, "INTERNAL_ERROR", "")

@@ -16,11 +16,16 @@ __all__ = [
     "InvalidFieldError",
     "MalformedRequestError",
     "NoSpaceError",
+    "ModelFailedError",
+    "ModelLimitError",
     "NotFoundError",
     "OffsetError",
     "OverloadedError",
+    "PredictTimeoutError",
+    "QueueFullError",
     "RequestError",
     "ServerStoppingError",
+    "ServingUnavailableError",
     "StoreUnavailableError",
     "UnimplementedError",
 ]
@@ -153,3 +158,23 @@ class ServerStoppingError(RequestError):
 
 class UnimplementedError(RequestError):
     """Something that the server cannot do over the store it has."""
+
+
+class ModelFailedError(RequestError):
+    """A served model that raised, or that ended its process, over an input it should take."""
+
+
+class ModelLimitError(RequestError):
+    """A prediction that took more memory, or gave a larger answer, than is allowed."""
+
+
+class PredictTimeoutError(RequestError):
+    """A prediction that took longer than its deployment allows."""
+
+
+class QueueFullError(RequestError):
+    """More calls wait for a served model than the server is willing to hold."""
+
+
+class ServingUnavailableError(RequestError):
+    """A served model that nothing answers for, for now."""

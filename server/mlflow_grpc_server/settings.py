@@ -57,6 +57,18 @@ class Settings:
     health_interval: float = 5.0
     """How many seconds pass between checks of the stores; a tenth of it while one is down."""
 
+    serving_folder: str = "./mlserving"
+    """The folder that remembers what is deployed, and holds model files brought from elsewhere."""
+
+    serving_target: str | None = None
+    """The URI of an mlflow.deployments target that serves models. None: this machine."""
+
+    serving_queue: int = 1000
+    """How many calls may wait for a version of a served model before RESOURCE_EXHAUSTED."""
+
+    serving_poll: float = 5.0
+    """How many seconds pass between looks at where followed aliases point."""
+
     @property
     def registry_uri(self) -> str:
         """Where registered models are."""

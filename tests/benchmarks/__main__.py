@@ -28,11 +28,18 @@ def _artifacts(*, quick: bool) -> str:
     return measure_artifacts(quick=quick)
 
 
+def _serving(*, quick: bool) -> str:
+    from tests.benchmarks.serving import measure_serving
+
+    return measure_serving(quick=quick)
+
+
 # Each imports what it measures when it runs: MLflow reads the environment when it is imported.
 _SECTIONS: dict[str, tuple[str, Callable[..., str]]] = {
     "calls": ("Single calls", _calls),
     "streams": ("Streamed metrics", _streams),
     "artifacts": ("Artifacts", _artifacts),
+    "serving": ("Serving", _serving),
 }
 
 

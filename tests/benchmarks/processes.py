@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from tests.benchmarks.seeding import database_uri
 
-__all__ = ["grpc_process", "grpc_server", "rest_server"]
+__all__ = ["grpc_process", "grpc_server", "models_server", "rest_server"]
 
 _START_SECONDS = 90.0
 _STOP_SECONDS = 15.0
@@ -92,11 +92,34 @@ def rest_server(
 
 
 @contextmanager
+def models_server(folder: Path, model: Path, workers: int) -> Iterator[str]:
+    """`mlflow models serve` of the model in a folder; gives its URL."""
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [
+        *(sys.executable, "-m", "mlflow", "models", "serve", "-m", str(model)),
+        *("--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)),
+        *("--workers", str(workers)),
+    ]
+    place = folder / "models-serve"
+    place.mkdir()
+    with _process(command, place) as (process, log):
+
+        def healthy() -> str | None:
+            started = log.read_text(errors="replace").count(_WORKER_STARTED)
+            return url if started >= workers else None
+
+        yield _wait_for(healthy, process, log)
+
+
+@contextmanager
 def _process(command: list[str], folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """A process that leads its own session, and the file its output goes to."""
     # The caller's MLflow settings are not part of what is compared.
     environment = {name: value for name, value in os.environ.items() if not _is_setting(name)}
     environment["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    # `mlflow models serve` starts uvicorn by its name.
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     # No operation here is a job; the processes for jobs take CPU for long after /health answers.
     environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     log = folder / "server.log"

@@ -14,6 +14,7 @@ import click
 import pytest
 
 from mlflow_grpc_server.cli import main
+from tests.integration.serving.house import House
 from tests.servers import ServerProcess
 
 README = Path(__file__).parents[2] / "README.md"
@@ -26,8 +27,10 @@ SERVICES = (
     "grpc.channelz.v1.Channelz",
     "grpc.health.v1.Health",
     "grpc.reflection.v1alpha.ServerReflection",
+    "inference.GRPCInferenceService",
     "mlflow_grpc.v1.ExperimentService",
     "mlflow_grpc.v1.ModelRegistryService",
+    "mlflow_grpc.v1.ModelServingService",
     "mlflow_grpc.v1.RunService",
     "mlflow_grpc.v1.StatusService",
 )
@@ -50,6 +53,7 @@ PYTHON_OUTPUT = {
     "watching-tour": "RunSnapshot FINISHED\n[('loss', 1, 0.5)]\nRunEnd FINISHED\n",
     "asyncio-tour": "FINISHED {'accuracy': 0.8, 'loss': 0.5}\n",
     "NotFoundError": "RUN_NOT_FOUND none ",
+    "iris-tour": "[0]\n[0, 2]\n",
     "paging-tour": "[0.0, 1.0, 2.0]\n",
     "files-tour": (
         "model/labels.txt 8\nmodel/weights.bin 1048576\n['cat', 'dog']\nb'  \"classes\":'\n"
@@ -94,10 +98,23 @@ def run_shell(command: str, address: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the README's reader stands."""
+    return tmp_path_factory.mktemp("readme")
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
     """A fresh server, started as the README's reader starts it."""
-    with ServerProcess(tmp_path_factory.mktemp("readme")) as server:
+    with ServerProcess(folder) as server:
         yield server.address
+
+
+@pytest.fixture(scope="module")
+def iris(folder: Path, address: str) -> None:
+    """The model that the README's reader has in the registry."""
+    with House(folder, address) as house:
+        house.model("forest", "iris")
 
 
 def test_buf_curl_tour(address: str) -> None:
@@ -139,7 +156,7 @@ def test_services_are_those_listed(address: str) -> None:
 def test_grpcurl_tour(address: str) -> None:
     """The calls of the grpcurl tour work; made through buf, which every test machine has."""
     lines = commands("grpcurl")
-    assert len(lines) == 7
+    assert len(lines) == 8
     for line in lines:
         done = run_shell(as_buf_curl(line), address)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
@@ -149,6 +166,7 @@ def test_grpcurl_tour(address: str) -> None:
 
 
 @pytest.mark.parametrize("name", PYTHON_OUTPUT)
+@pytest.mark.usefixtures("iris")
 def test_python_tour(address: str, name: str, tmp_path: Path) -> None:
     """Each program of the Python tour prints what it should."""
     (program,) = (block for block in blocks("python") if name in block)

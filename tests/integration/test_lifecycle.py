@@ -27,7 +27,13 @@ from tests.servers import ServerProcess
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-SERVICES = ("StatusService", "ExperimentService", "RunService", "ModelRegistryService")
+SERVICES = (
+    "StatusService",
+    "ExperimentService",
+    "RunService",
+    "ModelRegistryService",
+    "ModelServingService",
+)
 
 
 def health_of(channel: grpc.Channel, service: str = "") -> int:

@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
 from mlflow_grpc_server.errors import status_for
-from mlflow_grpc_server.exceptions import MalformedRequestError
+from mlflow_grpc_server.exceptions import MalformedRequestError, ModelFailedError
 from mlflow_grpc_server.services.context import REQUEST_ID_KEY, Context
 
 __all__ = ["CallInterceptor"]
@@ -41,8 +41,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     `idle` is set while no call of the API is in flight.
     """
 
-    def __init__(self, method_prefix: str) -> None:
-        self._method_prefix = method_prefix
+    def __init__(self, *method_prefixes: str) -> None:
+        self._method_prefixes = method_prefixes
         self._in_flight = 0
         self.idle = asyncio.Event()
         self.idle.set()
@@ -55,7 +55,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Wrap the handler of a method of this API; leave others as they are."""
         handler = await continuation(handler_call_details)
         method: str = handler_call_details.method
-        if handler is None or not method.startswith(self._method_prefix):
+        if handler is None or not method.startswith(self._method_prefixes):
             return handler
         request_id = _request_id(handler_call_details)
         if handler.response_streaming:
@@ -109,7 +109,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         except Exception as error:
             status = status_for(error, request_id)
             code = _CODES[status.code]
-            if code is grpc.StatusCode.INTERNAL:
+            # What a model raised is in the log of its replica.
+            if code is grpc.StatusCode.INTERNAL and not isinstance(error, ModelFailedError):
                 _logger.exception("%s failed request_id=%s", method, request_id)
             await _abort(context, status, request_id)
         finally:

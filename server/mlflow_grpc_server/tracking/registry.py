@@ -38,6 +38,10 @@ class Registry:
                 page_token=query.page.store_token,
             )
 
+    def model_names(self) -> list[str]:
+        """Return the names of up to 1,000 registered models."""
+        return [model.name for model in self._client.search_registered_models(max_results=1000)]
+
     def create_model(self, name: str, tags: dict[str, str], description: str) -> RegisteredModel:
         with already_exists("registered model", name):
             return self._client.create_registered_model(name, tags, description)

@@ -16,6 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 from mlflow_grpc.v1 import (
     experiment_service_pb2,
     model_registry_service_pb2,
+    model_serving_service_pb2,
     resources_pb2,
     run_service_pb2,
     status_service_pb2,
@@ -34,6 +35,7 @@ METHODS: dict[str, MethodDescriptor] = {
     for module in (
         experiment_service_pb2,
         model_registry_service_pb2,
+        model_serving_service_pb2,
         run_service_pb2,
         status_service_pb2,
     )

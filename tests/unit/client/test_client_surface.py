@@ -25,6 +25,12 @@ from mlflow_grpc import (
 from mlflow_grpc._aio.base import AsyncCaller
 from mlflow_grpc._sync.base import Caller
 from mlflow_grpc.v1 import experiment_service_pb2
+from mlflow_grpc.v1.model_serving_service_pb2 import (
+    SERVED_MODEL_STATE_READY,
+    ServedModel,
+    Tensor,
+    WatchServedModelResponse,
+)
 from tests.unit.client.driver import Driver
 from tests.unit.client.fake_server import METHODS, FakeServer
 
@@ -214,11 +220,36 @@ SURFACE: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"name": "n", "version": 1, "dst_name": "m"},
         ["CopyModelVersion"],
     ),
+    "deploy_model": (
+        {
+            "name": "n",
+            "model": "models:/m/1",
+            "replicas": 2,
+            "environment": {"A": "b"},
+            "memory_limit_bytes": 1,
+            "predict_timeout": 0.5,
+            "concurrency": 2,
+            "max_batch_calls": 2,
+            "wait_until_ready": True,
+        },
+        ["DeployModel"],
+    ),
+    "list_served_models": ({}, ["ListServedModels"]),
+    "get_served_model": ({"name": "n"}, ["GetServedModel"]),
+    "watch_served_model": ({"name": "n"}, ["WatchServedModel"]),
+    "wait_until_model_ready": ({"name": "n"}, ["WatchServedModel"]),
+    "predict": ({"name": "n", "data": [1]}, ["Predict"]),
+    "predict_stream": ({"name": "n", "data": [1], "params": {"a": 1}}, ["PredictStream"]),
+    "undeploy_model": ({"name": "n"}, ["UndeployModel"]),
     "get_health": ({}, ["GetHealth"]),
     "get_server_info": ({}, ["GetServerInfo"]),
     "get_version": ({}, ["GetVersion"]),
 }
 LOCAL = {"close", "flush", "stats", "wait_until_ready"}
+# What a method sends instead of what it sends above.
+ALSO: list[tuple[str, dict[str, Any]]] = [
+    ("deploy_model", {"name": "n", "model": {"models:/m/1": 1, "models:/m/2": 2}}),
+]
 # What a run streams in the background.
 STREAMED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "log_metric": (
@@ -235,9 +266,8 @@ STREAMED: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "log_metrics": ({"metrics": [FULL_METRIC]}, ["StreamMetrics"]),
 }
-# The client knows a run by its id alone. Metrics are all that streams. Uploads of large files have
-# an id; where one was cut off they go on at an offset: test_artifact_faults.py sends both.
 NEVER_SENT = {
+    # The client knows a run by its id alone. Metrics are all that streams.
     "EndRunRequest.experiment_id",
     "ArtifactChunk.offset",
     "ArtifactChunk.upload_id",
@@ -245,6 +275,12 @@ NEVER_SENT = {
     "DownloadArtifactRequest.run_id",
     "StreamMetricsRequest.params",
     "StreamMetricsRequest.tags",
+    # These take numpy and pandas; the integration tests send them.
+    "PredictRequest.tensors",
+    "PredictRequest.arrow",
+    "PredictRequest.params",
+    *(f"Tensor.{field.name}" for field in Tensor.DESCRIPTOR.fields),
+    "Tensors.tensors",
 }
 
 
@@ -298,6 +334,9 @@ async def test_method_calls_its_rpcs(
 
 
 def _answer_with_two_pages(server: FakeServer, rpc: str) -> None:
+    if rpc == "WatchServedModel":
+        ready = ServedModel(state=SERVED_MODEL_STATE_READY)
+        server.answers[rpc] = lambda request, context: WatchServedModelResponse(served_model=ready)
     response = GetMessageClass(METHODS[rpc].output_type)
     if rpc == "LogArtifacts":
         server.answers[rpc] = lambda request, context: response(
@@ -313,6 +352,8 @@ async def test_every_field_of_every_request_can_be_set(server: FakeServer, drive
     for name, (arguments, rpcs) in SURFACE.items():
         for rpc in rpcs:
             _answer_with_two_pages(server, rpc)
+        await driver.call(name, **arguments)
+    for name, arguments in ALSO:
         await driver.call(name, **arguments)
     await driver.call("watch_run", "r", cursor="c")
     server.answers["StartRun"] = lambda request, context: experiment_service_pb2.StartRunResponse(

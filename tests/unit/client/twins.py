@@ -19,6 +19,7 @@ MODULES = (
     "listing.py",
     "registry.py",
     "runs.py",
+    "serving.py",
     "status.py",
 )
 LINE_LENGTH = 100
@@ -45,7 +46,7 @@ def _sorted_import(match: re.Match[str]) -> str:
 
 
 def _method(text: str) -> str:
-    if "self._iterate(" in text or "self._watch(" in text:
+    if any(f"self.{stream}(" in text for stream in ("_iterate", "_stream", "_watch")):
         return text.replace("-> Iterator[", "-> AsyncIterator[")
     text = re.sub(r"^    def ", "    async def ", text)
     text = re.sub(r"self\.(_call\w*)\(", r"await self.\1(", text)

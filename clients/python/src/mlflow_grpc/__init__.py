@@ -40,7 +40,9 @@ from mlflow_grpc._enums import (
     MetricGoal,
     ModelVersionStage,
     ModelVersionStatus,
+    ReplicaState,
     RunStatus,
+    ServedModelState,
     ViewType,
 )
 from mlflow_grpc._errors import (
@@ -64,6 +66,7 @@ from mlflow_grpc._errors import (
     UnknownError,
 )
 from mlflow_grpc._files.progress import Progress
+from mlflow_grpc._served import Replica, ServedModel, ServedVersion
 from mlflow_grpc._stream.config import StreamConfig
 from mlflow_grpc._stream.entities import StoredMetrics, StreamStats, UnstoredMetrics
 from mlflow_grpc._stream.errors import BufferFullError, MetricsNotStoredError
@@ -114,6 +117,8 @@ __all__ = [
     "PermissionDeniedError",
     "Progress",
     "RegisteredModel",
+    "Replica",
+    "ReplicaState",
     "ResourceExhaustedError",
     "Run",
     "RunData",
@@ -124,6 +129,9 @@ __all__ = [
     "RunOutputs",
     "RunSnapshot",
     "RunStatus",
+    "ServedModel",
+    "ServedModelState",
+    "ServedVersion",
     "ServerInfo",
     "ServerLimits",
     "StartingRun",

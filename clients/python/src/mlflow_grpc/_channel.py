@@ -12,6 +12,7 @@ from mlflow_grpc._config import ClientConfig
 from mlflow_grpc.v1 import (
     experiment_service_pb2,
     model_registry_service_pb2,
+    model_serving_service_pb2,
     run_service_pb2,
     status_service_pb2,
 )
@@ -21,6 +22,7 @@ __all__ = ["API_FILES", "channel_options", "is_repeatable", "service_config", "s
 API_FILES: tuple[FileDescriptor, ...] = (
     experiment_service_pb2.DESCRIPTOR,
     model_registry_service_pb2.DESCRIPTOR,
+    model_serving_service_pb2.DESCRIPTOR,
     run_service_pb2.DESCRIPTOR,
     status_service_pb2.DESCRIPTOR,
 )

@@ -192,7 +192,7 @@ def dataset_input_to_proto(used: DatasetInput) -> pb.DatasetInput:
 # From proto.
 
 
-def _time(message: Message, field: str) -> int | None:
+def time_ms(message: Message, field: str) -> int | None:
     if not message.HasField(field):
         return None
     stamp: Timestamp = getattr(message, field)
@@ -210,8 +210,8 @@ def experiment(message: pb.Experiment) -> Experiment:
         artifact_location=message.artifact_location,
         lifecycle_stage=_LIFECYCLE_STAGES.get(message.lifecycle_stage, LifecycleStage.UNKNOWN),
         tags=_pairs(message.tags),
-        creation_time=_time(message, "create_time"),
-        last_update_time=_time(message, "update_time"),
+        creation_time=time_ms(message, "create_time"),
+        last_update_time=time_ms(message, "update_time"),
         description=message.description,
     )
 
@@ -250,8 +250,8 @@ def run_info(message: pb.RunInfo) -> RunInfo:
         experiment_id=message.experiment_id,
         user_id=message.user_id,
         status=_RUN_STATUSES.get(message.status, RunStatus.UNKNOWN),
-        start_time=_time(message, "start_time"),
-        end_time=_time(message, "end_time"),
+        start_time=time_ms(message, "start_time"),
+        end_time=time_ms(message, "end_time"),
         artifact_uri=message.artifact_uri,
         lifecycle_stage=_LIFECYCLE_STAGES.get(message.lifecycle_stage, LifecycleStage.UNKNOWN),
     )
@@ -283,8 +283,8 @@ def model_version(message: pb.ModelVersion) -> ModelVersion:
     return ModelVersion(
         name=message.name,
         version=message.version,
-        creation_timestamp=_time(message, "create_time"),
-        last_updated_timestamp=_time(message, "update_time"),
+        creation_timestamp=time_ms(message, "create_time"),
+        last_updated_timestamp=time_ms(message, "update_time"),
         description=message.description,
         user_id=message.user_id or None,
         current_stage=_STAGES.get(message.current_stage, ModelVersionStage.UNKNOWN),
@@ -302,8 +302,8 @@ def model_version(message: pb.ModelVersion) -> ModelVersion:
 def registered_model(message: pb.RegisteredModel) -> RegisteredModel:
     return RegisteredModel(
         name=message.name,
-        creation_timestamp=_time(message, "create_time"),
-        last_updated_timestamp=_time(message, "update_time"),
+        creation_timestamp=time_ms(message, "create_time"),
+        last_updated_timestamp=time_ms(message, "update_time"),
         description=message.description,
         latest_versions=tuple(map(model_version, message.latest_versions)),
         tags=_pairs(message.tags),
@@ -334,7 +334,7 @@ def server_info(message: status_pb.GetServerInfoResponse) -> ServerInfo:
         registry_store_uri=message.registry_store_uri,
         default_artifact_root=message.default_artifact_root,
         artifacts_destination=message.artifacts_destination,
-        start_time=_time(message, "start_time"),
+        start_time=time_ms(message, "start_time"),
         limits=ServerLimits(
             max_request_bytes=limits.max_request_bytes,
             max_page_bytes=limits.max_page_bytes,

@@ -82,6 +82,30 @@ class Component(_Name):
     """Sent by a server newer than this client."""
 
 
+class ServedModelState(_Name):
+    """Where a served model stands."""
+
+    DEPLOYING = "DEPLOYING"
+    READY = "READY"
+    DEGRADED = "DEGRADED"
+    FAILED = "FAILED"
+    DRAINING = "DRAINING"
+    UNKNOWN = "UNKNOWN"
+    """Sent by a server newer than this client."""
+
+
+class ReplicaState(_Name):
+    """Where a replica of a served model stands."""
+
+    STARTING = "STARTING"
+    READY = "READY"
+    BACKING_OFF = "BACKING_OFF"
+    FAILED = "FAILED"
+    DRAINING = "DRAINING"
+    UNKNOWN = "UNKNOWN"
+    """Sent by a server newer than this client."""
+
+
 class HealthState(_Name):
     """How a part of the service is."""
 

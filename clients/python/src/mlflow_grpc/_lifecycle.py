@@ -1,4 +1,4 @@
-"""How a run starts and ends, as far as it needs no channel."""
+"""How a run starts and ends, and what becomes of a wait, as far as it needs no channel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import grpc
 from mlflow_grpc._enums import RunStatus
 from mlflow_grpc._errors import NotFoundError
 
-__all__ = ["DEFAULT_EXPERIMENT_ID", "check_one_experiment", "no_experiment", "outcome"]
+__all__ = ["DEFAULT_EXPERIMENT_ID", "check_one_experiment", "gone", "no_experiment", "outcome"]
 
 # The experiment that every MLflow store has from the start.
 DEFAULT_EXPERIMENT_ID = "0"
@@ -37,4 +37,13 @@ def no_experiment(name: str) -> NotFoundError:
         f"experiment {name!r} vanished while the run was being started",
         reason="EXPERIMENT_NOT_FOUND",
         metadata={"name": name},
+    )
+
+
+def gone() -> NotFoundError:
+    """For a served model that was undeployed while it was waited for."""
+    return NotFoundError(
+        grpc.StatusCode.NOT_FOUND,
+        "the model was undeployed while it was waited for",
+        reason="SERVED_MODEL_NOT_FOUND",
     )

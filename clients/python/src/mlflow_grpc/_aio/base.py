@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -18,6 +18,7 @@ from mlflow_grpc._channel import channel_options, stream_options
 from mlflow_grpc._config import ClientConfig
 from mlflow_grpc._errors import DeadlineExceededError, NotFoundError, decode_error
 from mlflow_grpc._forks import FORKS, check_process
+from mlflow_grpc._lifecycle import gone
 from mlflow_grpc._stream.buffer import Flush
 from mlflow_grpc._stream.engine import GOODBYE_SECONDS, Engine
 
@@ -68,6 +69,31 @@ class AsyncCaller:
         while (call := pages.next_call()) is not None:
             for item in pages.take(await self._call(call, timeout)):
                 yield item
+
+    async def _stream(self, call: Call[T], timeout: float | None) -> AsyncGenerator[T, None]:
+        """What the stream of a call brings; the stream ends when the iterator is closed."""
+        seconds = math.inf if timeout is None else timeout
+        responses = self._stub(call.method)(
+            call.request, timeout=self._config.deadline(seconds), metadata=self._config.metadata
+        )
+        try:
+            async for response in responses:
+                yield call.convert(response)
+        except grpc.RpcError as error:
+            raise decode_error(error) from error
+        finally:
+            responses.cancel()
+
+    async def _call_until(
+        self, call: Call[T], done: Callable[[T], bool], timeout: float | None
+    ) -> T:
+        """The first that the stream of a call brings that is done."""
+        seconds = self._config.deadline(timeout)
+        async with contextlib.aclosing(self._stream(call, seconds)) as items:
+            async for item in items:
+                if done(item):
+                    return item
+        raise gone()
 
     async def _watch(self, watch: Watch[T], timeout: float | None) -> AsyncIterator[T]:
         watch.may_be_away(self._config.deadline(timeout))

@@ -14,6 +14,7 @@ from mlflow_grpc._aio.datasets import AsyncDatasetMethods
 from mlflow_grpc._aio.experiments import AsyncExperimentMethods
 from mlflow_grpc._aio.registry import AsyncRegistryMethods
 from mlflow_grpc._aio.runs import AsyncRunMethods
+from mlflow_grpc._aio.serving import AsyncServingMethods
 from mlflow_grpc._aio.status import AsyncStatusMethods
 from mlflow_grpc._config import ClientConfig
 from mlflow_grpc._environment import REQUIREMENTS_FILE, Environment, capture
@@ -35,6 +36,7 @@ class AsyncClient(
     AsyncComparisonMethods,
     AsyncDatasetMethods,
     AsyncRegistryMethods,
+    AsyncServingMethods,
     AsyncStatusMethods,
 ):
     """A client of mlflow-grpc for asyncio. `Client` is the same, blocking.

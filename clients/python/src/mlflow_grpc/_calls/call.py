@@ -47,12 +47,14 @@ class Service:
 
     def __init__(self, service: ServiceDescriptor) -> None:
         self._prefix = f"/{service.full_name}/"
+        self._methods = service.methods_by_name
 
     def __call__(
         self, request: RequestT, response: type[ResponseT], convert: Callable[[ResponseT], T]
     ) -> Call[T]:
         name = request.DESCRIPTOR.name.removesuffix("Request")
-        return Call(Method(self._prefix + name, response.FromString), request, convert)
+        kind = "unary_stream" if self._methods[name].server_streaming else "unary_unary"
+        return Call(Method(self._prefix + name, response.FromString, kind), request, convert)
 
 
 def done(response: Message) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, TypeVar, cast
 
@@ -18,6 +18,7 @@ from mlflow_grpc._channel import channel_options, stream_options
 from mlflow_grpc._config import ClientConfig
 from mlflow_grpc._errors import DeadlineExceededError, NotFoundError, decode_error
 from mlflow_grpc._forks import FORKS, check_process
+from mlflow_grpc._lifecycle import gone
 from mlflow_grpc._stream.buffer import Flush
 from mlflow_grpc._stream.engine import GOODBYE_SECONDS, Engine
 
@@ -67,6 +68,30 @@ class Caller:
     def _iterate(self, pages: Pages[T], timeout: float | None) -> Iterator[T]:
         while (call := pages.next_call()) is not None:
             yield from pages.take(self._call(call, timeout))
+
+    def _stream(self, call: Call[T], timeout: float | None) -> Generator[T, None, None]:
+        """What the stream of a call brings; the stream ends when the iterator is closed."""
+        seconds = math.inf if timeout is None else timeout
+        responses = self._stub(call.method)(
+            call.request, timeout=self._config.deadline(seconds), metadata=self._config.metadata
+        )
+        try:
+            with FORKS.calling():
+                for response in responses:
+                    yield call.convert(response)
+        except grpc.RpcError as error:
+            raise decode_error(error) from error
+        finally:
+            responses.cancel()
+
+    def _call_until(self, call: Call[T], done: Callable[[T], bool], timeout: float | None) -> T:
+        """The first that the stream of a call brings that is done."""
+        seconds = self._config.deadline(timeout)
+        with contextlib.closing(self._stream(call, seconds)) as items:
+            for item in items:
+                if done(item):
+                    return item
+        raise gone()
 
     def _watch(self, watch: Watch[T], timeout: float | None) -> Iterator[T]:
         watch.may_be_away(self._config.deadline(timeout))

@@ -20,6 +20,7 @@ from mlflow_grpc._sync.datasets import DatasetMethods
 from mlflow_grpc._sync.experiments import ExperimentMethods
 from mlflow_grpc._sync.registry import RegistryMethods
 from mlflow_grpc._sync.runs import RunMethods
+from mlflow_grpc._sync.serving import ServingMethods
 from mlflow_grpc._sync.status import StatusMethods
 
 _log = logging.getLogger("mlflow_grpc")
@@ -32,6 +33,7 @@ class Client(
     ComparisonMethods,
     DatasetMethods,
     RegistryMethods,
+    ServingMethods,
     StatusMethods,
 ):
     """A client of mlflow-grpc that blocks. `AsyncClient` is the same for asyncio.

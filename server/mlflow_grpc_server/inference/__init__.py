@@ -1,0 +1,1 @@
+"""Generated stubs of mlflow_grpc_server.inference."""

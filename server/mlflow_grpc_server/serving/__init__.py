@@ -1,0 +1,1 @@
+"""Deployed models: where they run, how they are called, and what becomes of them."""

@@ -1,0 +1,426 @@
+"""The replicas of one version of a model, and the line of calls for them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from mlflow_grpc_server.exceptions import (
+    FailedPreconditionError,
+    InvalidFieldError,
+    ModelFailedError,
+    ModelLimitError,
+    PredictTimeoutError,
+    QueueFullError,
+    RequestError,
+    ServingUnavailableError,
+    UnimplementedError,
+)
+from mlflow_grpc_server.serving.frames import ClosedError, Kind, pack, unpack
+from mlflow_grpc_server.serving.process import Cause, Ended, Lane, ProcessSpec, WorkerProcess
+from mlflow_grpc_server.serving.replica import Replica
+from mlflow_grpc_server.serving.spec import ReplicaState, ReplicaView, TensorInfos
+
+__all__ = ["Group"]
+
+T = TypeVar("T")
+
+_MOST_WAITING_BYTES = 256 * 2**20
+# The ends of a process that say nothing about the calls it had.
+_RETRIED = (Cause.KILLED, Cause.TIMEOUT, Cause.STOPPED)
+
+
+class _GoneError(Exception):
+    """The process of a call ended before it answered."""
+
+    def __init__(self, ended: Ended) -> None:
+        super().__init__(ended.message)
+        self.ended = ended
+
+
+@dataclass(eq=False)
+class _Job:
+    """A call that waits to be made with others."""
+
+    payload: bytes
+    answer: asyncio.Future[tuple[Kind, bytes] | None]
+
+    def settle(self, answer: tuple[Kind, bytes] | None) -> None:
+        """Answer the call, unless it is answered; with None it is made alone."""
+        if not self.answer.done():
+            self.answer.set_result(answer)
+
+
+class Group:
+    """A version's replicas. Calls wait in one line for whichever replica is free first.
+
+    `changed` is called whenever something that can be seen from outside is different.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        spec: ProcessSpec,
+        predict_timeout: float,
+        most_waiting: int,
+        max_batch_calls: int,
+        changed: Callable[[], None],
+    ) -> None:
+        self.uri = uri
+        self._spec = spec
+        self._predict_timeout = predict_timeout
+        self._most_waiting = most_waiting
+        self._max_batch_calls = max_batch_calls
+        self._changed = changed
+        self._jobs: deque[_Job] = deque()
+        self._collectors = 0
+        self._replicas: list[Replica] = []
+        self._free: deque[Lane] = deque()
+        self._waiting: deque[asyncio.Future[Lane]] = deque()
+        self._waiting_bytes = 0
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopped = False
+        self._exchanges: set[asyncio.Task[Any]] = set()
+        self.infos = TensorInfos()
+
+    # Replicas.
+
+    def scale(self, count: int) -> None:
+        """Have `count` replicas: start those that lack; let those that are too many drain."""
+        while len(self._replicas) < count:
+            self._replicas.append(Replica(self._spec, self))
+        for replica in self._replicas[count:]:
+            self._track(asyncio.create_task(self._drop(replica)))
+        del self._replicas[count:]
+
+    async def ready(self) -> None:
+        """Return when every replica has been ready. Raises LoadError if one cannot be."""
+        for replica in self._replicas:
+            await asyncio.shield(replica.loaded)
+
+    async def stop(self) -> None:
+        """End the replicas; calls that wait fail."""
+        self._stopped = True
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_exception(_stopped())
+        await asyncio.gather(*(replica.stop() for replica in self._replicas))
+        for task in list(self._exchanges):
+            with suppress(Exception):
+                await task
+
+    async def drain(self) -> None:
+        """Return when no call is waiting or running."""
+        while self._in_flight:
+            await self._idle.wait()
+
+    def views(self) -> tuple[ReplicaView, ...]:
+        """Return the replicas as they are."""
+        return tuple(replica.view() for replica in self._replicas)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every replica takes calls."""
+        return all(replica.state is ReplicaState.READY for replica in self._replicas)
+
+    def failure(self) -> tuple[str, tuple[str, ...]]:
+        """Return why the replica that failed last did, and the end of its log."""
+        failed = [one for one in self._replicas if one.state is not ReplicaState.READY]
+        worst = max(failed, key=lambda one: one.failures, default=None)
+        return ("", ()) if worst is None else (worst.last_failure, worst.log_lines)
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether no replica has come back for many attempts."""
+        return all(replica.has_given_up for replica in self._replicas)
+
+    async def _drop(self, replica: Replica) -> None:
+        """Let a replica end its calls, and stop it."""
+        replica.draining = True
+        process = replica.process
+        if process is not None:
+            resting = [lane for lane in self._free if lane.process is process]
+            self._free = deque(lane for lane in self._free if lane.process is not process)
+            process.drain(len(resting))
+            rest = asyncio.ensure_future(process.at_rest.wait())
+            ends: list[asyncio.Future[Any]] = [process.ended, rest]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            rest.cancel()
+        await replica.stop()
+
+    def joined(self, process: WorkerProcess) -> None:
+        """Take in a process that is ready."""
+        self.infos = process.infos
+        for lane in process.lanes:
+            self._give_back(lane)
+        self._changed()
+
+    def left(self, process: WorkerProcess) -> None:
+        """Forget a process that has ended."""
+        self._free = deque(lane for lane in self._free if lane.process is not process)
+        self._changed()
+
+    def altered(self) -> None:
+        """Tell that a replica is in another state."""
+        self._changed()
+
+    # Calls.
+
+    async def predict(self, payload: bytes) -> bytes:
+        """Return the model's answer. A call whose process is killed is tried once more."""
+        with self._counted():
+            if self._max_batch_calls > 1 and (answer := await self._together(payload)):
+                return _answer(answer)
+            try:
+                return await self._attempt(payload)
+            except _GoneError as gone:
+                if gone.ended.cause not in _RETRIED:
+                    raise _failed(gone.ended) from gone
+            try:
+                return await self._attempt(payload)
+            except _GoneError as gone:
+                raise _failed(gone.ended) from gone
+
+    async def _together(self, payload: bytes) -> tuple[Kind, bytes] | None:
+        """Return the answer to a call made with others; None if it has to be made alone."""
+        self._check_room(len(payload), len(self._jobs))
+        job = _Job(payload, asyncio.get_running_loop().create_future())
+        self._jobs.append(job)
+        self._waiting_bytes += len(payload)
+        if self._collectors < self._lanes:
+            self._collectors += 1
+            self._track(asyncio.create_task(self._collect()))
+        try:
+            return await job.answer
+        finally:
+            self._waiting_bytes -= len(payload)
+
+    async def _collect(self) -> None:
+        """Make the calls that wait, as many at a time as may be, whenever a lane is free."""
+        try:
+            while self._jobs:
+                lane = await self._take(0)
+                waiting = [
+                    self._jobs.popleft() for _ in range(min(len(self._jobs), self._max_batch_calls))
+                ]
+                try:
+                    await self._ask_together(lane, waiting)
+                finally:
+                    self._give_back(lane)
+                    for job in waiting:
+                        job.settle(None)
+        finally:
+            self._collectors -= 1
+            if not self._collectors:
+                # Alone, they find out themselves why there is no lane.
+                while self._jobs:
+                    self._jobs.popleft().settle(None)
+
+    async def _ask_together(self, lane: Lane, waiting: list[_Job]) -> None:
+        jobs = [job for job in waiting if not job.answer.done()]
+        if not jobs:
+            return
+        with suppress(_GoneError, PredictTimeoutError):
+            packed = pack(job.payload for job in jobs)
+            kind, payload = await self._timed(lane, Kind.PREDICT_MANY, packed)
+            lane.process.has_answered = True
+            if kind is Kind.ANSWER_MANY:
+                for job, answer in zip(jobs, unpack(payload), strict=True):
+                    job.settle((Kind(answer[0]), answer[1:]))
+
+    @property
+    def _lanes(self) -> int:
+        return max(1, len(self._replicas) * self._spec.concurrency)
+
+    async def _attempt(self, payload: bytes) -> bytes:
+        lane = await self._take(len(payload))
+        try:
+            frame = await self._timed(lane, Kind.PREDICT, payload)
+        except asyncio.CancelledError:
+            # Its caller gave it up; the worker has to end it all the same.
+            self._track(asyncio.create_task(self._abandon(lane)))
+            raise
+        except BaseException:
+            self._give_back(lane)
+            raise
+        lane.process.has_answered = True
+        self._give_back(lane)
+        return _answer(frame)
+
+    async def _abandon(self, lane: Lane) -> None:
+        with suppress(_GoneError, PredictTimeoutError):
+            await self._timed(lane, None)
+        self._give_back(lane)
+
+    async def _timed(
+        self, lane: Lane, kind: Kind | None, payload: bytes = b""
+    ) -> tuple[Kind, bytes]:
+        """Ask, or go on waiting with no kind, and end a process that takes too long."""
+        seconds = self._predict_timeout
+        mine: list[str] = []
+
+        def expire() -> None:
+            message = f"a prediction took longer than {seconds:g} s"
+            mine.append(message)
+            lane.process.kill(Cause.TIMEOUT, message)
+
+        timer = asyncio.get_running_loop().call_later(seconds, expire)
+        try:
+            return await (lane.hear() if kind is None else lane.ask(kind, payload))
+        except ClosedError:
+            ended = await asyncio.shield(lane.process.ended)
+            if mine and ended.cause == Cause.TIMEOUT:
+                raise PredictTimeoutError(
+                    "PREDICT_TIMEOUT",
+                    f"The model took longer than the {seconds:g} s it has; its replica restarts.",
+                    {"seconds": f"{seconds:g}"},
+                ) from None
+            raise _GoneError(ended) from None
+        finally:
+            timer.cancel()
+
+    async def stream(self, payload: bytes) -> AsyncGenerator[bytes, None]:
+        """Yield what the model yields, each when the one before has been taken."""
+        with self._counted():
+            lane = await self._take(len(payload))
+            open_stream = True
+            step: asyncio.Task[tuple[Kind, bytes]] | None = None
+            try:
+                lane.tell(Kind.STREAM, payload)
+                while True:
+                    step = self._track(asyncio.create_task(self._timed(lane, Kind.NEXT)))
+                    kind, item = await asyncio.shield(step)
+                    if kind is not Kind.ITEM:
+                        open_stream = False
+                        _answer((kind, item))
+                        return
+                    yield item
+            except (_GoneError, ClosedError) as error:
+                open_stream = False
+                ended = await asyncio.shield(lane.process.ended)
+                raise _failed(ended) from error
+            except RequestError:
+                open_stream = False
+                raise
+            finally:
+                if open_stream:
+                    self._track(asyncio.create_task(self._cancel(lane, step)))
+                else:
+                    self._give_back(lane)
+
+    async def _cancel(self, lane: Lane, step: asyncio.Task[tuple[Kind, bytes]] | None) -> None:
+        """Bring a stream that nobody reads any more to its end, after the step it is at."""
+        with suppress(_GoneError, PredictTimeoutError):
+            if step is None or (await step)[0] is Kind.ITEM:
+                await self._timed(lane, Kind.CANCEL)
+        self._give_back(lane)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+
+    async def _take(self, size: int) -> Lane:
+        while self._free:
+            lane = self._free.popleft()
+            if not lane.process.ended.done():
+                return lane
+        if self._stopped:
+            raise _stopped()
+        if self.has_given_up:
+            raise FailedPreconditionError("MODEL_NOT_SERVED", f"No replica: {self.failure()[0]}.")
+        self._check_room(size, len(self._waiting))
+        waiter: asyncio.Future[Lane] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        self._waiting_bytes += size
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._give_back(waiter.result())
+            raise
+        finally:
+            self._waiting_bytes -= size
+            with suppress(ValueError):
+                self._waiting.remove(waiter)
+
+    def _check_room(self, size: int, waiting: int) -> None:
+        if waiting >= self._most_waiting or self._waiting_bytes + size > _MOST_WAITING_BYTES:
+            raise QueueFullError(
+                "TOO_MANY_CALLS_WAITING",
+                f"{waiting} calls are waiting for the model already.",
+                {"waiting": str(waiting)},
+            )
+
+    def _give_back(self, lane: Lane) -> None:
+        if lane.process.ended.done():
+            return
+        if lane.process.draining:
+            lane.process.rest()
+            return
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(lane)
+                return
+        self._free.append(lane)
+
+    def _track(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
+        """Keep a task that outlives its caller, and what it raises from being reported."""
+        self._exchanges.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._exchanges.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+
+def _stopped() -> ServingUnavailableError:
+    return ServingUnavailableError("MODEL_STOPPED", "The model is being stopped.")
+
+
+def _failed(ended: Ended) -> RequestError:
+    """Return what the caller of a call is told whose process ended so."""
+    metadata = {"cause": ended.cause}
+    if ended.cause == Cause.CRASHED:
+        text = f"The model ended its process while it predicted: {ended.message}."
+        return ModelFailedError("MODEL_CRASHED", text, metadata)
+    if ended.cause == Cause.MEMORY:
+        text = f"The replica was ended while it predicted: {ended.message}."
+        return ModelLimitError("MODEL_OUT_OF_MEMORY", text, metadata)
+    return ServingUnavailableError(
+        "REPLICA_LOST", f"The replica was lost while it predicted: {ended.message}.", metadata
+    )
+
+
+def _answer(frame: tuple[Kind, bytes]) -> bytes:
+    """Return the answer, or raise what the worker says instead of one."""
+    kind, payload = frame
+    if kind is not Kind.FAILED:
+        return payload
+    fault = json.loads(payload)
+    message = fault["message"]
+    if fault["kind"] == "invalid":
+        raise InvalidFieldError(fault["field"] or "payload", message)
+    if fault["kind"] == "memory":
+        raise ModelLimitError("MODEL_OUT_OF_MEMORY", message)
+    if fault["kind"] == "large":
+        raise ModelLimitError("ANSWER_TOO_LARGE", message)
+    if fault["kind"] == "not streaming":
+        raise UnimplementedError("NOT_A_STREAMING_MODEL", message)
+    raise ModelFailedError("MODEL_FAILED", message)

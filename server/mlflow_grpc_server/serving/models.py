@@ -1,0 +1,122 @@
+"""From a model's URI to its files on this machine. Every method blocks."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mlflow import MlflowClient
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import append_to_uri_path, is_local_uri
+
+from mlflow_grpc_server.exceptions import InvalidFieldError
+from mlflow_grpc_server.serving.replica import LoadError
+from mlflow_grpc_server.tracking.refusals import not_found
+from mlflow_grpc_server.tracking.sources import Sources
+
+__all__ = ["Models", "is_followed"]
+
+_FIXED = re.compile(r"runs:/.*|models:/m-[^/@]*|models:/.*/[0-9]+")
+_MOST_STEPS = 5
+
+
+def is_followed(uri: str) -> bool:
+    """Tell whether what a model URI means can change: an alias, a stage or `latest`."""
+    return not _FIXED.fullmatch(uri)
+
+
+class Models:
+    """Resolves models through the registry, and brings their files to `folder`.
+
+    Files that are on this machine already are used where they are.
+    """
+
+    def __init__(self, client: MlflowClient, artifacts_destination: str | None, folder: Path):
+        self._client = client
+        self._sources = Sources(client)
+        self._destination = artifacts_destination
+        self._folder = folder
+
+    def resolve(self, uri: str, field: str = "model_uri") -> str:
+        """Return what a URI means now: a version, a logged model or a path of a run.
+
+        Raises NotFoundError for what does not exist and InvalidFieldError, naming `field`.
+        """
+        if urlsplit(uri).scheme not in ("models", "runs"):
+            raise InvalidFieldError(field, f"{uri!r} is neither models:/... nor runs:/...")
+        try:
+            source = self._sources.resolve(uri, None, None)
+        except InvalidFieldError as error:
+            raise InvalidFieldError(field, error.message.partition(": ")[2]) from error
+        return source.uri if urlsplit(source.uri).scheme == "models" else uri
+
+    def fetch(self, resolved_uri: str) -> Path:
+        """Return the folder of a model's files. Raises LoadError if there are none."""
+        location = self._locate(resolved_uri)
+        if is_local_uri(location):
+            path = Path(local_file_uri_to_path(location))
+        else:
+            path = self._folder / hashlib.sha256(location.encode()).hexdigest()[:32]
+            if not path.exists():
+                self._download(location, path)
+        if not (path / "MLmodel").is_file():
+            raise LoadError(f"{resolved_uri} has no files: there is no MLmodel where it should be")
+        return path
+
+    def set_aside(self, used: Collection[Path]) -> list[Path]:
+        """Take away, without waiting, what was brought here and is not used; to be deleted."""
+        aside = []
+        for path in self._folder.iterdir() if self._folder.is_dir() else ():
+            if path.name.startswith("."):
+                continue
+            if path not in used:
+                aside.append(path.rename(path.with_name(f".unused-{path.name}")))
+        return aside
+
+    def delete(self, paths: Iterable[Path]) -> None:
+        """Delete what was set aside."""
+        for path in paths:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _locate(self, uri: str) -> str:
+        """Return where the files are, by as many steps as the registry takes."""
+        for _ in range(_MOST_STEPS):
+            scheme = urlsplit(uri).scheme
+            if scheme not in ("models", "runs"):
+                return self._stored(uri)
+            uri = self._step(self._sources.resolve(uri, None, None).uri)
+        raise LoadError("the source of the model leads in circles")
+
+    def _step(self, uri: str) -> str:
+        if urlsplit(uri).scheme != "models":
+            return uri
+        name = uri.removeprefix("models:/")
+        if "/" not in name:
+            with not_found("logged model", name):
+                return str(self._client.get_logged_model(name).artifact_location)
+        name, _, version = name.rpartition("/")
+        with not_found("model version", f"{name}/{version}"):
+            return str(self._client.get_model_version_download_uri(name, version))
+
+    def _stored(self, location: str) -> str:
+        """Return the place behind `mlflow-artifacts:/`, which stands for this server's own."""
+        parts = urlsplit(location)
+        if parts.scheme != "mlflow-artifacts" or parts.netloc or self._destination is None:
+            return location
+        if ".." in parts.path.split("/"):
+            raise LoadError("the place of the model's files leaves the artifact store")
+        return append_to_uri_path(self._destination, parts.path.lstrip("/"))
+
+    def _download(self, location: str, path: Path) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._folder, prefix=".part-") as part:
+            whole = Path(part) / "model"
+            whole.mkdir()
+            get_artifact_repository(location).download_artifacts("", str(whole))
+            whole.rename(path)

@@ -1,0 +1,75 @@
+"""An mlflow.deployments plugin for the tests: it keeps deployments on a shelf, a JSON file.
+
+Registered as an entry point by the folder `shelf_target-1.0.dist-info` beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+from mlflow.deployments import BaseDeploymentClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+
+
+class ShelfClient(BaseDeploymentClient):
+    """Deployments in the file that the target's URI names: `shelf:/FILE`."""
+
+    def __init__(self, target_uri: str) -> None:
+        super().__init__(target_uri)
+        self._file = Path(target_uri.partition(":")[2])
+
+    def _read(self) -> dict[str, Any]:
+        return json.loads(self._file.read_text()) if self._file.exists() else {}
+
+    def _write(self, name: str, model_uri: str, config: Any) -> dict[str, Any]:
+        if config and config.get("replicas") == 13:
+            raise RuntimeError("secret words of a cluster")
+        mlflow.pyfunc.load_model(self._place(model_uri))
+        entry = {"name": name, "model_uri": model_uri, "config": config}
+        self._file.write_text(json.dumps({**self._read(), name: entry}))
+        return entry
+
+    def _place(self, model_uri: str) -> str:
+        version = mlflow.MlflowClient().get_model_version(*model_uri.split("/")[1:])
+        return version.source.replace("mlflow-artifacts:", str(self._file.parent / "mlartifacts"))
+
+    def create_deployment(self, name, model_uri, flavor=None, config=None, endpoint=None):
+        assert name not in self._read()
+        return self._write(name, model_uri, config)
+
+    def update_deployment(self, name, model_uri=None, flavor=None, config=None, endpoint=None):
+        assert name in self._read()
+        return self._write(name, model_uri, config)
+
+    def delete_deployment(self, name, config=None, endpoint=None):
+        kept = self._read()
+        del kept[name]
+        self._file.write_text(json.dumps(kept))
+
+    def list_deployments(self, endpoint=None):
+        return list(self._read().values())
+
+    def get_deployment(self, name, endpoint=None):
+        return self._find(name)
+
+    def _find(self, name: str) -> dict[str, Any]:
+        if name not in self._read():
+            raise MlflowException("not on the shelf", RESOURCE_DOES_NOT_EXIST)
+        return self._read()[name]
+
+    def predict(self, deployment_name=None, inputs=None, endpoint=None):
+        model = mlflow.pyfunc.load_model(self._place(self._find(deployment_name)["model_uri"]))
+        return model.predict(inputs)
+
+
+def run_local(target, name, model_uri, flavor=None, config=None):
+    """Part of what a plugin has to have."""
+
+
+def target_help():
+    """Part of what a plugin has to have."""
+    return "shelf:/FILE"
