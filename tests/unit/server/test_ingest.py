@@ -175,6 +175,52 @@ async def test_patience_has_an_end() -> None:
     await parts.ingest.close()
 
 
+async def test_patience_counts_from_the_arrival_and_not_from_the_turn() -> None:
+    """However many commits stand in line, none of them adds its wait to the next one's."""
+    parts = Parts(retry_seconds=0.3)
+    parts.writer.away = True
+    futures = [parts.ingest.submit(message("a", step), 1) for step in range(2)]
+    await asyncio.sleep(0)
+    await asyncio.to_thread(parts.writer.entered.wait, 30)
+    futures += [parts.ingest.submit(message("a", step), 1) for step in range(2, 4)]
+    await asyncio.wait(futures)
+    attempts = parts.writer.attempts
+    await parts.ingest.close()
+    assert parts.writer.attempts <= attempts + 1
+    assert all(isinstance(future.exception(), StoreUnavailableError) for future in futures)
+
+
+async def test_calls_behind_a_patient_stream_fail_at_once(parts: Parts) -> None:
+    """The only writer is busy with the retries of a stream, and the call is in another lane."""
+    parts.writer.away = True
+    patient = parts.ingest.submit(message("a", 1), 1)
+    await asyncio.to_thread(parts.writer.entered.wait, 30)
+    for run in "ab":
+        with pytest.raises(StoreUnavailableError):
+            await asyncio.wait_for(parts.ingest.log(message(run, 2), 1), 10)
+    assert not patient.done()
+
+
+async def test_closing_does_not_wait_for_a_store_that_is_away() -> None:
+    parts = Parts(retry_seconds=3600)
+    parts.writer.away = True
+    futures = [parts.ingest.submit(message(run, 1), 1) for run in "abc"]
+    await asyncio.to_thread(parts.writer.entered.wait, 30)
+    futures.append(parts.ingest.submit(message("a", 2), 1))
+    await asyncio.wait_for(parts.ingest.close(), 30)
+    assert all(isinstance(future.exception(), StoreUnavailableError) for future in futures)
+
+
+async def test_one_poison_message_costs_few_commits(parts: Parts) -> None:
+    await parts.hold()
+    good = [parts.ingest.submit(message("a", step), 10) for step in range(500)]
+    bad = parts.ingest.submit(message("a", 500, key=POISON), 10)
+    parts.writer.gate.set()
+    await asyncio.gather(*good, bad, return_exceptions=True)
+    assert parts.writer.steps("a") == list(range(500))
+    assert parts.writer.attempts < 30
+
+
 async def test_waiting_is_bounded(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "_MOST_WAITING_BYTES", 1000)
     await parts.hold()
