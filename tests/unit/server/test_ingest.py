@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 import pytest_asyncio
 
+from mlflow_grpc.v1.resources_pb2 import Metric
+from mlflow_grpc.v1.run_service_pb2 import StreamMetricsRequest
 from mlflow_grpc_server.exceptions import (
     NotFoundError,
     OverloadedError,
@@ -19,6 +21,7 @@ from mlflow_grpc_server.ingest import pipeline
 from mlflow_grpc_server.ingest.entries import Entries, Outcome
 from mlflow_grpc_server.ingest.pipeline import Ingest
 from mlflow_grpc_server.ingest.window import Window
+from mlflow_grpc_server.services.streams import off_loop
 
 POISON = "poison"
 
@@ -316,3 +319,10 @@ async def test_an_empty_window_waits_for_a_message_or_its_end() -> None:
     await asyncio.sleep(0)
     window.close()
     assert await taking is None
+
+
+@pytest.mark.parametrize(("entries", "on_loop"), [(1000, True), (1001, False)])
+async def test_long_messages_leave_the_loop_to_others(entries: int, on_loop: bool) -> None:
+    request = StreamMetricsRequest(metrics=[Metric()] * entries)
+    thread = await off_loop(request, threading.current_thread)
+    assert (thread is threading.current_thread()) is on_loop
