@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from mlflow_grpc.v1.resources_pb2 import Metric
 from mlflow_grpc.v1.run_service_pb2 import StreamMetricsRequest
+from mlflow_grpc_server.convert import streams
 from mlflow_grpc_server.exceptions import (
     NotFoundError,
     OverloadedError,
@@ -326,3 +327,11 @@ async def test_long_messages_leave_the_loop_to_others(entries: int, on_loop: boo
     request = StreamMetricsRequest(metrics=[Metric()] * entries)
     thread = await off_loop(request, threading.current_thread)
     assert (thread is threading.current_thread()) is on_loop
+
+
+def test_what_is_rejected_holds_on_to_no_frames() -> None:
+    """A client that does not read its rejections leaves very many of them waiting."""
+    request = StreamMetricsRequest(run_id="a" * 32, metrics=[Metric(key="../a", value=1)])
+    _, rejected = streams.entries(request)
+    (error,) = [one.error for one in rejected]
+    assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
