@@ -224,8 +224,9 @@ def _describe(error: BaseException) -> _Error:
         code = REQUEST_ERRORS[type(error)]
         return _Error(code, error.reason, error.message, error.metadata, error.fields, said=True)
     if isinstance(error, MlflowException):
-        return _describe_lost_store(error) or _describe_mlflow(error)
-    return _Error(StatusCode.INTERNAL, "INTERNAL_ERROR", "")
+        cause = error.__cause__ or error.__context__
+        return _describe_lost_store(cause) or _describe_mlflow(error)
+    return _describe_lost_store(error) or _Error(StatusCode.INTERNAL, "INTERNAL_ERROR", "")
 
 
 def _describe_mlflow(error: MlflowException) -> _Error:
@@ -235,12 +236,11 @@ def _describe_mlflow(error: MlflowException) -> _Error:
     return _Error(code, error.error_code, error.message)
 
 
-def _describe_lost_store(error: MlflowException) -> _Error | None:
-    """Describe a failure of the database or of the server behind MLflow, if `error` wraps one.
+def _describe_lost_store(cause: BaseException | None) -> _Error | None:
+    """Describe a failure of the database or of the server behind MLflow, if `cause` is one.
 
-    MLflow's message then holds statements and addresses, which are not the caller's.
+    The messages then hold statements and addresses, which are not the caller's.
     """
-    cause = error.__cause__ or error.__context__
     if isinstance(cause, sqlalchemy.exc.DataError) or _is_mysql_value_error(cause):
         message = "The store cannot hold a value of the request."
         return _Error(StatusCode.INVALID_ARGUMENT, "VALUE_NOT_STORABLE", message)

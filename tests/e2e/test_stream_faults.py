@@ -13,6 +13,7 @@ import grpc
 import pytest
 from mlflow import MlflowClient
 
+from mlflow_grpc.v1 import run_service_pb2, run_service_pb2_grpc
 from tests.postgres import PostgresCluster
 from tests.rpc import Rpcs, describe
 from tests.servers import ServerProcess
@@ -175,3 +176,69 @@ def wait_once(barrier: threading.Barrier, waited: set[str], name: str) -> None:
     if name not in waited:
         waited.add(name)
         barrier.wait(60)
+
+
+def test_sigterm_while_the_store_is_away(tmp_path: Path) -> None:
+    """The server gives up with the grace period, however patient its streams are."""
+    with PostgresCluster() as cluster:
+        cluster.start()
+        options = ("--grace-period", "1", "--store-retry", "3600")
+        with (
+            ServerProcess(tmp_path, "--backend-store-uri", cluster.uri, *options) as server,
+            grpc.insecure_channel(server.address) as channel,
+            MetricStream(channel) as stream,
+        ):
+            run_id = start_run(channel)
+            stream.send(1, run_id, points(0, 10))
+            stream.acked(1)
+            cluster.stop()
+            for number in range(2, 20):
+                stream.send(number, run_id, points(number * 10, 10))
+            with pytest.raises(grpc.RpcError) as raised:
+                # Behind a message of the stream, which has an hour.
+                Rpcs(channel)("LogMetrics", runId=run_id, metrics=[{"key": "loss", "value": 1}])
+            assert describe(raised.value).code is grpc.StatusCode.UNAVAILABLE
+            server.signal(signal.SIGTERM)
+            with pytest.raises(grpc.RpcError) as raised:
+                stream.read()
+            assert describe(raised.value).code is grpc.StatusCode.UNAVAILABLE
+            assert server.wait(60) == 0
+
+
+def test_a_watch_over_the_loss_of_the_store(tmp_path: Path) -> None:
+    """It ends UNAVAILABLE, and its cursor is good for going on without a gap or a repeat."""
+    with PostgresCluster() as cluster:
+        cluster.start()
+        with (
+            ServerProcess(tmp_path, "--backend-store-uri", cluster.uri) as server,
+            grpc.insecure_channel(server.address) as channel,
+            MetricStream(channel) as stream,
+        ):
+            run_id = start_run(channel)
+            stub = run_service_pb2_grpc.RunServiceStub(channel)
+            watch = stub.WatchRun(run_service_pb2.WatchRunRequest(run_id=run_id), timeout=60)
+            assert next(watch).HasField("snapshot")
+            stream.send(1, run_id, points(0, 10))
+            stream.acked(1)
+            seen = next(watch)
+            assert [point.step for point in seen.points.metrics] == list(range(10))
+            cluster.stop()
+            with pytest.raises(grpc.RpcError) as raised:
+                next(watch)
+            failure = describe(raised.value)
+            assert (failure.code, failure.reason) == (
+                grpc.StatusCode.UNAVAILABLE,
+                "STORE_UNAVAILABLE",
+            )
+            assert failure.retry_seconds
+            with pytest.raises(grpc.RpcError) as raised:
+                Rpcs(channel)("GetMetricHistory", runId=run_id, metricKey="loss")
+            assert describe(raised.value).code is grpc.StatusCode.UNAVAILABLE
+            stream.send(2, run_id, points(10, 10))
+            cluster.start()
+            stream.acked(2)
+            request = run_service_pb2.WatchRunRequest(run_id=run_id, cursor=seen.cursor)
+            watch = stub.WatchRun(request, timeout=60)
+            assert next(watch).HasField("snapshot")
+            assert [point.step for point in next(watch).points.metrics] == list(range(10, 20))
+            watch.cancel()

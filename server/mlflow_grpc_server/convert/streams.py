@@ -26,6 +26,7 @@ __all__ = [
     "rejections",
     "run_watch",
     "sequence",
+    "size",
 ]
 
 MAX_ENTRIES_PER_MESSAGE = 25_000
@@ -64,12 +65,17 @@ def sequence(request: pb.StreamMetricsRequest, last: int) -> int:
     return request.sequence
 
 
+def size(request: pb.StreamMetricsRequest) -> int:
+    """Return how many entries a message has."""
+    return len(request.metrics) + len(request.params) + len(request.tags)
+
+
 def entries(request: pb.StreamMetricsRequest) -> tuple[Entries, list[Rejected]]:
     """Return what a message logs, and what of it can never be stored.
 
     Raises InvalidFieldError for a message that breaks the protocol: no entries, or too many.
     """
-    count = len(request.metrics) + len(request.params) + len(request.tags)
+    count = size(request)
     if not count:
         raise InvalidFieldError("metrics", "or params or tags must be given")
     if count > MAX_ENTRIES_PER_MESSAGE:
@@ -105,6 +111,8 @@ def _each(
         try:
             converted.append((index, convert(index, item)))
         except InvalidFieldError as error:
+            # They hold on to frames, which take ten times the memory of the error.
+            error.__traceback__ = error.__cause__ = error.__context__ = None
             rejected.append(Rejected(kind, index, error))
     return converted
 
@@ -125,22 +133,24 @@ def rejections(
     rejected: Sequence[Rejected],
     outcome: Outcome,
     status_for: Callable[[RequestError], status_pb2.Status],
-) -> Iterator[pb.StreamMetricsResponse]:
-    """Yield what tells of every entry of a message that is not stored, with its status."""
+) -> list[pb.StreamMetricsResponse]:
+    """Return what tells of every entry of a message that is not stored, with its status."""
     known = {(one.kind, one.index) for one in rejected}
     late: Iterable[Rejected] = outcome.rejected
     if outcome.refused is not None:
         late = _all_rejected(request, outcome.refused)
     everything = [*rejected, *(one for one in late if (one.kind, one.index) not in known)]
-    message, size = pb.StreamRejection(sequence=request.sequence), 0
+    responses = []
+    message, taken = pb.StreamRejection(sequence=request.sequence), 0
     for group in _by_fault(everything, status_for):
-        size += group.ByteSize()
-        if message.entries and size > _MOST_REJECTION_BYTES:
-            yield pb.StreamMetricsResponse(rejection=message)
-            message, size = pb.StreamRejection(sequence=request.sequence), group.ByteSize()
+        taken += group.ByteSize()
+        if message.entries and taken > _MOST_REJECTION_BYTES:
+            responses.append(pb.StreamMetricsResponse(rejection=message))
+            message, taken = pb.StreamRejection(sequence=request.sequence), group.ByteSize()
         message.entries.append(group)
     if message.entries:
-        yield pb.StreamMetricsResponse(rejection=message)
+        responses.append(pb.StreamMetricsResponse(rejection=message))
+    return responses
 
 
 def _by_fault(

@@ -28,8 +28,8 @@ class _Waiting:
 
     entries: Entries
     bytes: int
-    patient: bool
-    """Whether they wait for a store that is away, rather than fail at once."""
+    give_up: float
+    """Until when, in the loop's time, they wait for a store that is away."""
     future: asyncio.Future[Outcome]
 
     def succeed(self, outcome: Outcome) -> None:
@@ -74,6 +74,7 @@ class Ingest:
         self._room = asyncio.Condition()
         self._free_writers = writers
         self._commits: set[asyncio.Task[None]] = set()
+        self._closing = False
 
     async def log(self, entries: Entries, size: int) -> None:
         """Store entries that came in one call of `size` bytes, or raise why not.
@@ -103,7 +104,11 @@ class Ingest:
         return self._submit(entries, size, patient=True)
 
     async def close(self) -> None:
-        """Return when everything that was taken is committed or failed."""
+        """Return when everything that was taken is committed or failed.
+
+        Nothing waits for a store that is away any more: whoever it was for is gone.
+        """
+        self._closing = True
         while self._commits:
             await asyncio.wait(self._commits)
         await asyncio.to_thread(self._executor.shutdown)
@@ -113,7 +118,8 @@ class Ingest:
         if not entries.size:
             future.set_result(Outcome())
             return future
-        waiting = _Waiting(entries, size + entries.size * _BYTES_PER_ENTRY, patient, future)
+        give_up = asyncio.get_running_loop().time() + (self._retry_seconds if patient else 0)
+        waiting = _Waiting(entries, size + entries.size * _BYTES_PER_ENTRY, give_up, future)
         self._waiting_bytes += waiting.bytes
         lane = self._lanes.get(entries.run_id)
         if lane is None:
@@ -164,7 +170,7 @@ class Ingest:
         self._waiting_bytes -= sum(one.bytes for one in group)
 
     async def _commit(self, group: list[_Waiting]) -> None:
-        """Commit a group, and one by one if the store does not take it whole."""
+        """Commit a group, and each half of it if the store does not take it whole."""
         try:
             await self._write(group)
         except Exception as error:
@@ -172,26 +178,37 @@ class Ingest:
                 group[0].fail(error)
                 return
             # One of them is at fault, and the others must not suffer for it.
-            for one in group:
-                await self._commit([one])
+            half = len(group) // 2
+            await self._commit(group[:half])
+            await self._commit(group[half:])
 
     async def _write(self, group: list[_Waiting]) -> None:
         """Commit a group; while the store is away, those of it that are patient stay and wait."""
         loop = asyncio.get_running_loop()
-        give_up = loop.time() + self._retry_seconds
         pause = _FIRST_PAUSE_SECONDS
         while group := [one for one in group if not one.future.done()]:
             entries = [one.entries for one in group]
             try:
                 outcomes = await loop.run_in_executor(self._executor, self._writer.write, entries)
             except StoreUnavailableError as error:
-                over = loop.time() + pause > give_up
-                for one in group:
-                    if over or not one.patient:
-                        one.fail(error)
-                await asyncio.sleep(0 if over else pause * random.uniform(0.5, 1))
+                self._fail_late(group, error)
+                # Those that stand behind must not wait for the patience of these.
+                for lane in self._lanes.values():
+                    self._fail_late(lane, error)
+                if not self._closing:
+                    await asyncio.sleep(pause * random.uniform(0.5, 1))
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             else:
                 for one, outcome in zip(group, outcomes, strict=True):
                     one.succeed(outcome)
                 self._on_commit({one.run_id for one in entries})
+
+    def _fail_late(self, waiting: Iterable[_Waiting], error: StoreUnavailableError) -> None:
+        """Fail what has waited for the store as long as it may, and let go of what it holds."""
+        now = asyncio.get_running_loop().time()
+        for one in waiting:
+            if self._closing or one.give_up <= now:
+                one.fail(error)
+                self._waiting_bytes -= one.bytes
+                one.bytes = 0
+                one.entries = Entries(one.entries.run_id)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import TypeAlias
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import ParamSpec, TypeAlias, TypeVar
 
 from google.rpc import status_pb2
 
@@ -20,7 +20,13 @@ from mlflow_grpc_server.ingest.window import Window
 from mlflow_grpc_server.services.context import Context, request_id
 from mlflow_grpc_server.tracking.watch import Watcher
 
-__all__ = ["StreamMethods"]
+__all__ = ["StreamMethods", "off_loop"]
+
+# A bad entry takes up to a tenth of a millisecond to refuse, a good one a few microseconds.
+_MOST_ENTRIES_ON_LOOP = 1000
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _Window: TypeAlias = Window[tuple[pb.StreamMetricsRequest, Sequence[Rejected]]]
 
@@ -52,8 +58,12 @@ class StreamMethods(RunServiceServicer):
                 def status(error: RequestError) -> status_pb2.Status:
                     return status_for(error, request_id(context))
 
-                for response in streams.rejections(request, rejected, outcome, status):
-                    yield response
+                if rejected or outcome.rejected or outcome.refused is not None:
+                    told = await off_loop(
+                        request, streams.rejections, request, rejected, outcome, status
+                    )
+                    for response in told:
+                        yield response
                 if not window.has_outcome:
                     yield streams.ack(request.sequence)
         finally:
@@ -67,9 +77,10 @@ class StreamMethods(RunServiceServicer):
         try:
             async for request in requests:
                 last = streams.sequence(request, last)
-                entries, rejected = streams.entries(request)
+                # Before the entries become rows, which take more memory than the message.
                 await window.wait_for_room()
                 await self._ingest.wait_for_room()
+                entries, rejected = await off_loop(request, streams.entries, request)
                 if window.closed:
                     # Never acknowledged, so that the caller sends it again, elsewhere.
                     return
@@ -85,3 +96,12 @@ class StreamMethods(RunServiceServicer):
         watch = streams.run_watch(request)
         async for event in self._watcher.watch(watch):
             yield streams.event_to_proto(event, watch.run_id)
+
+
+async def off_loop(
+    request: pb.StreamMetricsRequest, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Return what `call` makes of `request`: in a thread if it is long, so that others go on."""
+    if streams.size(request) <= _MOST_ENTRIES_ON_LOOP:
+        return call(*args, **kwargs)
+    return await asyncio.to_thread(call, *args, **kwargs)

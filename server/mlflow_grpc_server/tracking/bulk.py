@@ -82,10 +82,13 @@ class BulkWriter:
                     return self._write(connection, group)
             except _ConcurrentChangeError as error:
                 conflict: Exception = error
-            except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError) as error:
-                if not _is_deadlock(error):
+            except sqlalchemy.exc.DBAPIError as error:
+                if _is_deadlock(error):
+                    conflict = error
+                elif _is_away(error):
                     raise StoreUnavailableError from error
-                conflict = error
+                else:
+                    raise
             except sqlalchemy.exc.TimeoutError as error:
                 raise StoreUnavailableError from error
         raise StoreUnavailableError from conflict
@@ -215,6 +218,12 @@ def _latest(metrics: Sequence[MetricRow]) -> list[MetricRow]:
         if known is None or (row[3], row[2], row[1]) > (known[3], known[2], known[1]):
             latest[at] = row
     return [latest[at] for at in sorted(latest)]
+
+
+def _is_away(error: sqlalchemy.exc.DBAPIError) -> bool:
+    # Drivers have other classes, too, for connections that break in the middle of an answer.
+    classes = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)
+    return error.connection_invalidated or isinstance(error, classes)
 
 
 def _is_deadlock(error: sqlalchemy.exc.DBAPIError) -> bool:
