@@ -14,26 +14,33 @@ M = TypeVar("M")
 
 
 class Window(Generic[M]):
-    """A queue of messages with their outcomes, oldest first, of a bounded length.
+    """A queue of messages with their outcomes, oldest first, of a bounded length and size.
 
     The reader of a stream adds to it and waits while it is full; its answerer takes from it what
     has an outcome. Either side, or a server that stops, may close it.
     """
 
-    def __init__(self, most: int) -> None:
-        self._messages: deque[tuple[M, asyncio.Future[Outcome]]] = deque()
-        self._room = asyncio.Semaphore(most)
+    def __init__(self, most_messages: int, most_bytes: int) -> None:
+        """Of messages of any size there is always room for one."""
+        self._messages: deque[tuple[M, int, asyncio.Future[Outcome]]] = deque()
+        self._most_messages = most_messages
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._taken = asyncio.Event()
         self._changed = asyncio.Event()
         self.closed = False
         self._error: Exception | None = None
 
     async def wait_for_room(self) -> None:
         """Return when one more message may be added."""
-        await self._room.acquire()
+        while len(self._messages) >= self._most_messages or self._bytes >= self._most_bytes:
+            self._taken.clear()
+            await self._taken.wait()
 
-    def add(self, message: M, outcome: asyncio.Future[Outcome]) -> None:
-        """Add a message, to a window that is not closed."""
-        self._messages.append((message, outcome))
+    def add(self, message: M, size: int, outcome: asyncio.Future[Outcome]) -> None:
+        """Add a message of `size` bytes, to a window that is not closed."""
+        self._messages.append((message, size, outcome))
+        self._bytes += size
         self._changed.set()
 
     def close(self, error: Exception | None = None) -> None:
@@ -55,13 +62,14 @@ class Window(Generic[M]):
                 return None
             self._changed.clear()
             await self._changed.wait()
-        message, future = self._messages[0]
+        message, size, future = self._messages[0]
         outcome = await future
         self._messages.popleft()
-        self._room.release()
+        self._bytes -= size
+        self._taken.set()
         return message, outcome
 
     @property
     def has_outcome(self) -> bool:
         """Whether the next message can be taken without waiting."""
-        return bool(self._messages) and self._messages[0][1].done()
+        return bool(self._messages) and self._messages[0][2].done()

@@ -25,6 +25,9 @@ __all__ = ["StreamMethods", "off_loop"]
 # A bad entry takes up to a tenth of a millisecond to refuse, a good one a few microseconds.
 _MOST_ENTRIES_ON_LOOP = 1000
 
+# Messages stay until their caller has read what became of them.
+_MOST_BYTES_IN_FLIGHT = 8 * 1024 * 1024
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -48,7 +51,7 @@ class StreamMethods(RunServiceServicer):
         self, requests: AsyncIterator[pb.StreamMetricsRequest], context: Context
     ) -> AsyncIterator[pb.StreamMetricsResponse]:
         yield streams.limits(MAX_REQUEST_BYTES)
-        window = _Window(streams.MAX_MESSAGES_IN_FLIGHT)
+        window = _Window(streams.MAX_MESSAGES_IN_FLIGHT, _MOST_BYTES_IN_FLIGHT)
         self._windows.add(window)
         reader = asyncio.create_task(self._read(requests, window))
         try:
@@ -84,8 +87,8 @@ class StreamMethods(RunServiceServicer):
                 if window.closed:
                     # Never acknowledged, so that the caller sends it again, elsewhere.
                     return
-                outcome = self._ingest.submit(entries, request.ByteSize())
-                window.add((request, rejected), outcome)
+                size = request.ByteSize()
+                window.add((request, rejected), size, self._ingest.submit(entries, size))
         except Exception as error:  # Whatever it is, the stream ends with it.
             window.close(error)
         window.close()

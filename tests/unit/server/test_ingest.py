@@ -272,10 +272,10 @@ def outcome(value: Outcome | None = None) -> asyncio.Future[Outcome]:
 
 
 async def test_a_window_gives_its_messages_in_order_and_then_ends() -> None:
-    window: Window[int] = Window(2)
+    window: Window[int] = Window(2, 100)
     first = outcome()
-    window.add(1, first)
-    window.add(2, outcome(Outcome()))
+    window.add(1, 10, first)
+    window.add(2, 10, outcome(Outcome()))
     window.close()
     taking = asyncio.create_task(window.take())
     await asyncio.sleep(0)
@@ -289,10 +289,10 @@ async def test_a_window_gives_its_messages_in_order_and_then_ends() -> None:
 
 
 async def test_a_window_has_room_for_so_many() -> None:
-    window: Window[int] = Window(2)
+    window: Window[int] = Window(2, 100)
     for number in range(2):
         await window.wait_for_room()
-        window.add(number, outcome(Outcome()))
+        window.add(number, 10, outcome(Outcome()))
     third = asyncio.create_task(window.wait_for_room())
     await asyncio.sleep(0)
     assert not third.done()
@@ -300,9 +300,21 @@ async def test_a_window_has_room_for_so_many() -> None:
     await asyncio.wait_for(third, 30)
 
 
+async def test_a_window_has_room_for_so_many_bytes() -> None:
+    """And for a single message of any size."""
+    window: Window[int] = Window(9, 100)
+    await window.wait_for_room()
+    window.add(1, 1000, outcome(Outcome()))
+    second = asyncio.create_task(window.wait_for_room())
+    await asyncio.sleep(0)
+    assert not second.done()
+    await window.take()
+    await asyncio.wait_for(second, 30)
+
+
 async def test_a_window_ends_with_its_first_error_after_what_it_holds() -> None:
-    window: Window[int] = Window(2)
-    window.add(1, outcome(Outcome()))
+    window: Window[int] = Window(2, 100)
+    window.add(1, 10, outcome(Outcome()))
     window.close(ServerStoppingError())
     window.close()
     assert await window.take() == (1, Outcome())
@@ -311,10 +323,10 @@ async def test_a_window_ends_with_its_first_error_after_what_it_holds() -> None:
 
 
 async def test_an_empty_window_waits_for_a_message_or_its_end() -> None:
-    window: Window[int] = Window(2)
+    window: Window[int] = Window(2, 100)
     taking = asyncio.create_task(window.take())
     await asyncio.sleep(0)
-    window.add(1, outcome(Outcome()))
+    window.add(1, 10, outcome(Outcome()))
     assert await taking == (1, Outcome())
     taking = asyncio.create_task(window.take())
     await asyncio.sleep(0)
