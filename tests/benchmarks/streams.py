@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -261,12 +262,10 @@ def _crowd(scale: Scale) -> str:
         uri = database_uri(folder)
         address, process = stack.enter_context(grpc_process(folder, uri))
         say("measuring: a crowd of trainers")
-        # The first crowd makes the server as large as it gets, the second shows whether it stays.
-        warm_up = Crowd(crowd.runs, crowd.points_per_second, crowd.seconds / 6, crowd.linger)
-        run_crowd(address, warm_up)
-        before = _resident_mib(process)
-        held = run_crowd(address, crowd)
-        after = _resident_mib(process)
+        with _sampled(process) as memory:
+            held = run_crowd(address, crowd)
+        # The first third of the time, connecting included, makes the server as large as it gets.
+        before, after = memory[len(memory) // 3], memory[-1]
         stored = count(uri, held.run_ids[:500]) + count(uri, held.run_ids[500:])
         if stored != held.points:
             raise RuntimeError(f"{stored} points are stored, not {held.points}")
@@ -278,12 +277,31 @@ def _crowd(scale: Scale) -> str:
             f"{held.points:,} points were stored, {rate:,} a second; the last message was sent "
             f"{held.behind:.2f} s late. From the moment a point was logged, the up to "
             f"{crowd.linger:g} s included for which a trainer gathers points, to its ack: p50 "
-            f"{held.p50:.2f} s, p99 {held.p99:.2f} s. The server had {before:.0f} MiB before and "
-            f"{after:.0f} MiB after.\n",
+            f"{held.p50:.2f} s, p99 {held.p99:.2f} s. The server had {before:.0f} MiB after a "
+            f"third of the time and {after:.0f} MiB in the end.\n",
             _most("ack p99, seconds", _MOST_ACK_SECONDS, held.p99),
             _most("growth of the server, MiB", _MOST_GROWTH_MIB, after - before),
         ]
     )
+
+
+@contextmanager
+def _sampled(process: int) -> Iterator[list[float]]:
+    """The memory of a process in MiB, twice a second."""
+    memory: list[float] = []
+    done = threading.Event()
+
+    def sample() -> None:
+        while not done.wait(0.5):
+            memory.append(_resident_mib(process))
+
+    sampler = threading.Thread(target=sample)
+    sampler.start()
+    try:
+        yield memory
+    finally:
+        done.set()
+        sampler.join()
 
 
 def _most(what: str, most: float, reached: float) -> str:

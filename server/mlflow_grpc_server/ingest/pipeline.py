@@ -18,6 +18,8 @@ _MOST_ENTRIES_PER_COMMIT = 10_000
 _MOST_WAITING_BYTES = 64 * 1024 * 1024
 # What an entry takes in memory beside its text.
 _BYTES_PER_ENTRY = 250
+_CROWD_RUNS = 16
+_GATHER_SECONDS = 0.02
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
 
@@ -75,6 +77,8 @@ class Ingest:
         self._free_writers = writers
         self._commits: set[asyncio.Task[None]] = set()
         self._closing = False
+        self._crowded = False
+        """Whether the last commit was for many runs."""
 
     async def log(self, entries: Entries, size: int) -> None:
         """Store entries that came in one call of `size` bytes, or raise why not.
@@ -139,9 +143,11 @@ class Ingest:
             task.add_done_callback(self._commits.discard)
 
     async def _commit_next(self) -> None:
-        # Whoever is about to arrive in this turn of the loop comes along.
-        await asyncio.sleep(0)
+        # Whoever is about to arrive comes along: in this turn of the loop, or soon if very many
+        # runs log a little each, where the commits would cost more than what they store.
+        await asyncio.sleep(_GATHER_SECONDS if self._crowded else 0)
         group = list(self._take())
+        self._crowded = len({one.entries.run_id for one in group}) >= _CROWD_RUNS
         try:
             await self._commit(group)
         finally:

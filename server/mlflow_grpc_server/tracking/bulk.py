@@ -12,7 +12,7 @@ import sqlalchemy
 from mlflow.entities import LifecycleStage
 from mlflow.store.tracking.dbmodels.models import SqlLoggedModel, SqlParam, SqlRun
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, Select, bindparam, select
 
 from mlflow_grpc_server.exceptions import NotFoundError, StoreUnavailableError
 from mlflow_grpc_server.ingest.entries import (
@@ -30,6 +30,19 @@ __all__ = ["BulkWriter"]
 
 _ATTEMPTS = 5
 _IDS_PER_QUERY = 500
+
+# Built once: statements refer to themselves, and one for each commit would be litter for the
+# garbage collector.
+_IDS: Any = bindparam("ids", expanding=True)
+_RUNS = select(SqlRun.run_uuid, SqlRun.lifecycle_stage, SqlRun.experiment_id).where(
+    SqlRun.run_uuid.in_(_IDS)
+)
+_PARAMS_OF_RUNS = select(SqlParam.run_uuid, SqlParam.key, SqlParam.value).where(
+    SqlParam.run_uuid.in_(_IDS)
+)
+_ACTIVE_MODELS = select(SqlLoggedModel.model_id).where(
+    SqlLoggedModel.model_id.in_(_IDS), SqlLoggedModel.lifecycle_stage == LifecycleStage.ACTIVE
+)
 
 
 class _ConcurrentChangeError(Exception):
@@ -132,29 +145,18 @@ def _look_up(connection: Connection, group: Sequence[Entries]) -> _Known:
     run_ids = sorted({entries.run_id for entries in group})
     with_params = sorted({entries.run_id for entries in group if entries.params})
     models = sorted({metric.model_id for entries in group for metric in entries.model_metrics})
-    stage = SqlRun.lifecycle_stage
-    runs = select(SqlRun.run_uuid, stage, SqlRun.experiment_id)
-    params = select(SqlParam.run_uuid, SqlParam.key, SqlParam.value)
-    active = select(SqlLoggedModel.model_id).where(
-        SqlLoggedModel.lifecycle_stage == LifecycleStage.ACTIVE
-    )
     return _Known(
-        runs={
-            row[0]: (row[1], row[2])
-            for part in _parts(run_ids)
-            for row in connection.execute(runs.where(SqlRun.run_uuid.in_(part)))
-        },
+        runs={row[0]: (row[1], row[2]) for row in _select(connection, _RUNS, run_ids)},
         params={
-            (row[0], row[1]): row[2]
-            for part in _parts(with_params)
-            for row in connection.execute(params.where(SqlParam.run_uuid.in_(part)))
+            (row[0], row[1]): row[2] for row in _select(connection, _PARAMS_OF_RUNS, with_params)
         },
-        models={
-            row[0]
-            for part in _parts(models)
-            for row in connection.execute(active.where(SqlLoggedModel.model_id.in_(part)))
-        },
+        models={row[0] for row in _select(connection, _ACTIVE_MODELS, models)},
     )
+
+
+def _select(connection: Connection, query: Select[Any], ids: Sequence[str]) -> Iterator[Any]:
+    for part in _parts(ids):
+        yield from connection.execute(query, {"ids": part})
 
 
 def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
