@@ -19,6 +19,9 @@ PRAGMAS = ("foreign_keys = ON", "busy_timeout = 20000", "case_sensitive_like = t
 # In WAL mode, FULL syncs the log at each commit: what was committed survives a loss of power.
 # NORMAL, which some builds of SQLite default to, would not.
 _DURABILITY = "synchronous = FULL"
+# Pages of 4 KiB. The log is copied into the file when it has so many: at SQLite's 1,000, a crowd of
+# runs makes it write the same pages of the indexes again and again, and commits wait for that.
+_CHECKPOINT = "wal_autocheckpoint = 8000"
 _WAL_MILLISECONDS = 1000
 
 SqlStore = TypeVar("SqlStore", TrackingStore, RegistryStore)
@@ -55,7 +58,7 @@ def set_up_engine(engine: sqlalchemy.Engine) -> None:
 
 
 def _set_up(connection: sqlite3.Connection, _: object) -> None:
-    for pragma in (*PRAGMAS, _DURABILITY):
+    for pragma in (*PRAGMAS, _DURABILITY, _CHECKPOINT):
         connection.execute(f"PRAGMA {pragma}")
 
 
