@@ -17,18 +17,20 @@ from mlflow_grpc_server.exceptions import (
 )
 from mlflow_grpc_server.ingest.entries import MetricRow
 from mlflow_grpc_server.ingest.signals import CommitSignals
-from mlflow_grpc_server.tracking.commits import CommitLog, Cursor
+from mlflow_grpc_server.tracking.commits import CommitLog, Committed, Cursor
 from mlflow_grpc_server.tracking.pool import BlockingPool
 from mlflow_grpc_server.tracking.tracking import Tracking
 
-__all__ = ["Ended", "Event", "Points", "RunWatch", "Snapshot", "Watcher"]
+__all__ = ["Ended", "Event", "Points", "RunWatch", "Snapshot", "Watcher", "pause_for"]
 
 _POINTS_PER_MESSAGE = 1000
 # How soon a commit of another process is seen; those of this one are told at once.
 _POLL_SECONDS = 1.0
 _SHORTEST_PAUSE_SECONDS = 0.05
-# A watcher spends at most a fifth of its time in the store, however long reads take.
+# A watcher spends at most a fifth of its time in the store, unless reads take very long: what is
+# committed must be told in the end.
 _PAUSE_PER_READ = 4.0
+_LONGEST_PAUSE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -105,11 +107,8 @@ class Watcher:
         with self._signals.watch(watch.run_id) as committed:
             while True:
                 committed.clear()
-                started = time.perf_counter()
                 try:
-                    found = await self._pool.run(
-                        self._log.read, watch.run_id, watch.keys, cursor, _POINTS_PER_MESSAGE
-                    )
+                    found, read_seconds = await self._pool.run(_read, self._log, watch, cursor)
                 except OverloadedError:
                     await self._pause(committed, _POLL_SECONDS)
                     continue
@@ -122,7 +121,7 @@ class Watcher:
                     run = await self._pool.run(self._tracking.get_run, watch.run_id)
                     yield Ended(run, cursor)
                     return
-                await self._pause(committed, time.perf_counter() - started)
+                await self._pause(committed, read_seconds)
 
     async def _start(self, log: CommitLog, watch: RunWatch) -> Cursor:
         now = await self._pool.run(log.now)
@@ -130,10 +129,26 @@ class Watcher:
 
     async def _pause(self, committed: asyncio.Event, read_seconds: float) -> None:
         """Return when there may be something to read, and not so soon that reading is all."""
-        shortest = max(_SHORTEST_PAUSE_SECONDS, _PAUSE_PER_READ * read_seconds)
+        shortest = pause_for(read_seconds)
         if await _is_set_within(self._stopping, shortest):
             raise ServerStoppingError
         await _is_set_within(committed, max(_POLL_SECONDS - shortest, 0.0))
+
+
+def _read(log: CommitLog, watch: RunWatch, cursor: Cursor) -> tuple[Committed, float]:
+    """Return what is next and the seconds the store took for it; blocks.
+
+    Neither the wait for a thread nor that for a slow reader of the message is the store's time.
+    """
+    started = time.perf_counter()
+    found = log.read(watch.run_id, watch.keys, cursor, _POINTS_PER_MESSAGE)
+    return found, time.perf_counter() - started
+
+
+def pause_for(read_seconds: float) -> float:
+    """Return how long to leave the store alone after a read, in seconds."""
+    pause = max(_SHORTEST_PAUSE_SECONDS, _PAUSE_PER_READ * read_seconds)
+    return min(pause, _LONGEST_PAUSE_SECONDS)
 
 
 async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:

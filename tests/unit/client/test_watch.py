@@ -16,12 +16,14 @@ from rich.console import Console
 from mlflow_grpc import (
     Metric,
     MetricPoints,
+    MlflowGrpcError,
     NotFoundError,
     RunEnd,
     RunSnapshot,
     RunStatus,
     UnavailableError,
 )
+from mlflow_grpc._calls.watch import watch_run
 from mlflow_grpc._cli.curves import Curves, sparkline
 from mlflow_grpc._cli.live import LiveView
 from mlflow_grpc._cli.main import main
@@ -115,6 +117,20 @@ async def test_a_server_may_be_away_for_so_long(driver: Driver) -> None:
     client = driver.open("unix:/nonexistent/mlflow-grpc.sock", retry_attempts=1)
     with pytest.raises(UnavailableError):
         await driver.call("watch_run", "r", on=client, timeout=0.3)
+
+
+@pytest.mark.parametrize(
+    ("code", "longest"),
+    [(grpc.StatusCode.UNAVAILABLE, 1.0), (grpc.StatusCode.RESOURCE_EXHAUSTED, 5.0)],
+)
+def test_pauses_stay_short_however_often_a_server_is_away(
+    code: grpc.StatusCode, longest: float
+) -> None:
+    """A server that is up for a moment at a time is met in it; one that is overloaded has rest."""
+    watch = watch_run("r", None, False, None)
+    error = MlflowGrpcError(code, "away")
+    pauses = [watch.pause_after(error) for _ in range(2000)]
+    assert longest * 0.9 < max(pauses) <= longest
 
 
 async def test_a_watch_may_be_left(server: FakeServer, driver: Driver) -> None:

@@ -72,8 +72,9 @@ def channel_options(config: ClientConfig) -> list[tuple[str, int | str]]:
         ("grpc.http2.max_frame_size", 2**20),
         ("grpc.experimental.tcp_min_read_chunk_size", 2**18),
         ("grpc.experimental.tcp_max_read_chunk_size", 2**22),
-        # By itself gRPC would leave a server alone for up to two minutes after it was away.
-        ("grpc.max_reconnect_backoff_ms", 5000),
+        # By itself gRPC would leave a server alone for up to two minutes after it was away, and
+        # miss one that is back for a few seconds at a time.
+        ("grpc.max_reconnect_backoff_ms", 1000),
         # gRPC shares connections between channels of equal arguments: never with the channels
         # that a forked child has inherited.
         ("mlflow_grpc.process", os.getpid()),

@@ -21,7 +21,12 @@ __all__ = ["MetricPoints", "RunEnd", "RunEvent", "RunSnapshot", "Watch", "watch_
 T = TypeVar("T")
 
 _FIRST_BACKOFF = 0.1
+# A server that is away may be back for a moment only; finding out costs next to nothing.
+_MAX_BACKOFF_AWAY = 1.0
+# One that answers with an error is to have rest.
 _MAX_BACKOFF = 5.0
+# More doublings than it takes to come to the longest pause, and few enough for a float.
+_MOST_DOUBLINGS = 10
 # The ends of a stream that a new one may mend.
 _PASSING = frozenset(
     {
@@ -118,8 +123,10 @@ class Watch(Generic[T]):
         self._away_since = now if self._away_since is None else self._away_since
         if self._patience is not None and now - self._away_since >= self._patience:
             raise error
-        pause = random.uniform(0, min(_MAX_BACKOFF, _FIRST_BACKOFF * 2**self._attempt))
-        self._attempt += 1
+        away = error.code is grpc.StatusCode.UNAVAILABLE
+        longest = _MAX_BACKOFF_AWAY if away else _MAX_BACKOFF
+        pause = random.uniform(0, min(longest, _FIRST_BACKOFF * 2**self._attempt))
+        self._attempt = min(self._attempt + 1, _MOST_DOUBLINGS)
         return pause + (error.retry_delay or 0.0)
 
 
