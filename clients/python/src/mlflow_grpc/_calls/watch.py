@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Generic, TypeAlias, TypeVar
 import grpc
 
 from mlflow_grpc import _convert as convert
+from mlflow_grpc._backoff import backoff
 from mlflow_grpc._calls.call import Method
 from mlflow_grpc._entities import Metric, Run
 from mlflow_grpc._errors import MlflowGrpcError, UnavailableError
@@ -20,13 +20,10 @@ __all__ = ["MetricPoints", "RunEnd", "RunEvent", "RunSnapshot", "Watch", "watch_
 
 T = TypeVar("T")
 
-_FIRST_BACKOFF = 0.1
 # A server that is away may be back for a moment only; finding out costs next to nothing.
 _MAX_BACKOFF_AWAY = 1.0
 # One that answers with an error is to have rest.
 _MAX_BACKOFF = 5.0
-# More doublings than it takes to come to the longest pause, and few enough for a float.
-_MOST_DOUBLINGS = 10
 # The ends of a stream that a new one may mend.
 _PASSING = frozenset(
     {
@@ -124,9 +121,8 @@ class Watch(Generic[T]):
         if self._patience is not None and now - self._away_since >= self._patience:
             raise error
         away = error.code is grpc.StatusCode.UNAVAILABLE
-        longest = _MAX_BACKOFF_AWAY if away else _MAX_BACKOFF
-        pause = random.uniform(0, min(longest, _FIRST_BACKOFF * 2**self._attempt))
-        self._attempt = min(self._attempt + 1, _MOST_DOUBLINGS)
+        pause = backoff(self._attempt, _MAX_BACKOFF_AWAY if away else _MAX_BACKOFF)
+        self._attempt += 1
         return pause + (error.retry_delay or 0.0)
 
 

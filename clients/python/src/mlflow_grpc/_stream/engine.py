@@ -7,7 +7,6 @@ import concurrent.futures
 import contextlib
 import logging
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 import grpc
 
+from mlflow_grpc._backoff import backoff
 from mlflow_grpc._errors import MlflowGrpcError, UnavailableError, decode_error, error_of_status
 from mlflow_grpc._forks import FORKS
 from mlflow_grpc._stream.buffer import Buffer, Flush, NewPoint
@@ -29,7 +29,6 @@ __all__ = ["GOODBYE_SECONDS", "Engine"]
 _log = logging.getLogger("mlflow_grpc")
 
 _PATH = "/mlflow_grpc.v1.RunService/StreamMetrics"
-_FIRST_BACKOFF = 0.1
 # How long the end of a stream on which everything is acknowledged may take, in seconds.
 GOODBYE_SECONDS = 5.0
 # What a new attempt cannot mend.
@@ -266,7 +265,7 @@ class Engine:
         if error.code in _FATAL:
             self._fail(error)
             return
-        pause = random.uniform(0, min(self._config.max_backoff, _FIRST_BACKOFF * 2**attempt))
+        pause = backoff(attempt, self._config.max_backoff)
         if error.retry_delay is not None:
             pause += error.retry_delay
         with buffer.lock:
