@@ -47,7 +47,14 @@ class PostgresCluster:
         )
 
     def start(self) -> None:
-        """Start the server and return when it takes connections."""
+        """Start the server and return when it takes connections.
+
+        A second time if need be: one that was killed may leave what its successor stumbles over.
+        """
+        if not self._starts() and not self._starts():
+            raise AssertionError((self._folder / "log").read_text()[-2000:])
+
+    def _starts(self) -> bool:
         options = ("-p", str(self._port), "-h", "127.0.0.1", "-k", str(self._data))
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -59,8 +66,8 @@ class PostgresCluster:
         ask = [_postgres_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self._port)]
         while self._process.poll() is None:
             if subprocess.run(ask, check=False).returncode == 0:
-                return
-        raise AssertionError((self._folder / "log").read_text()[-2000:])
+                return True
+        return False
 
     def stop(self) -> None:
         """Stop the server at once; whoever is connected is cut off."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from mlflow_grpc import ActiveRun, Client, ClientConfig, StreamConfig
+from mlflow_grpc import ActiveRun, Client, ClientConfig, Run, StreamConfig, UnavailableError
 
 __all__ = ["expected_rows"]
 
@@ -25,7 +25,7 @@ def main() -> None:
     address, run_id, points, flush_every = sys.argv[1:]
     stream = StreamConfig(max_backoff=0.5, flush_timeout=600, stall_timeout=5)
     with Client(address, config=ClientConfig(timeout=600, stream=stream)) as client:
-        run = ActiveRun(client, client.get_run(run_id))
+        run = ActiveRun(client, get_run(client, run_id))
         for key, value, timestamp, step in expected_rows(int(points)):
             run.log_metric(key, value, step, timestamp)
             if (step + 1) % int(flush_every) == 0:
@@ -33,6 +33,15 @@ def main() -> None:
                 print(step + 1, flush=True)
         run.flush()
         print(run.stats, flush=True)
+
+
+def get_run(client: Client, run_id: str) -> Run:
+    """The run, once the server, which the tests kill at random moments, is there to tell."""
+    while True:
+        try:
+            return client.get_run(run_id)
+        except UnavailableError:
+            client.wait_until_ready(60)
 
 
 if __name__ == "__main__":

@@ -27,5 +27,5 @@ def misbehaving(house: House) -> str:
     return house.deploy(
         house.model("misbehaving"),
         memoryLimitBytes=str(600 * 2**20),
-        predictTimeout="4s",
+        predictTimeout="10s",
     )

@@ -43,7 +43,7 @@ def answer(house: House, name: str, text: str = "") -> str:
 
 FAULTS = {
     "raise": (INTERNAL, "MODEL_FAILED", "what the model says"),
-    "sleep 3600": (TIMEOUT, "PREDICT_TIMEOUT", "4 s"),
+    "sleep 3600": (TIMEOUT, "PREDICT_TIMEOUT", "10 s"),
     "allocate 2000": (EXHAUSTED, "MODEL_OUT_OF_MEMORY", "600 MiB"),
     "big 33": (EXHAUSTED, "ANSWER_TOO_LARGE", "33,554,432"),
 }
