@@ -85,6 +85,10 @@ _CHANNEL_OPTIONS = (
     ("grpc.http2.max_frame_size", 2**20),
     ("grpc.experimental.tcp_min_read_chunk_size", 2**18),
     ("grpc.experimental.tcp_max_read_chunk_size", 2**22),
+    # So much of a stream arrives before it is read. By itself gRPC would let a stream that is read
+    # slowly grow that without a bound.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 2**22),
 )
 
 # Threads for the files of artifacts; they wait for the disk, and calls to the stores need not.

@@ -73,6 +73,10 @@ def channel_options(config: ClientConfig) -> list[tuple[str, int | str]]:
         ("grpc.http2.max_frame_size", 2**20),
         ("grpc.experimental.tcp_min_read_chunk_size", 2**18),
         ("grpc.experimental.tcp_max_read_chunk_size", 2**22),
+        # So much of a stream arrives before it is read. By itself gRPC would let a stream that is
+        # read slowly grow that without a bound.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", 2**22),
         # By itself gRPC would leave a server alone for up to two minutes after it was away, and
         # miss one that is back for a few seconds at a time.
         ("grpc.max_reconnect_backoff_ms", 1000),
