@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ __all__ = ["Upload", "part_key"]
 _MOST_FILES = 10_000
 _MOST_PATH_BYTES = 2 * 2**20
 _READ_BYTES = 2**20
+# Below this a thread costs more than it saves.
+_THREADED_BYTES = 2**17
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -42,6 +45,8 @@ class _Open:
     descriptor: int
     received: int
     digest: Any
+    hashed: Future[None]
+    """The last bytes that the digest is given, in a thread of its own."""
 
 
 class Upload:
@@ -59,6 +64,7 @@ class Upload:
         self._stored: list[Stored] = []
         self._path_bytes = 0
         self._lock = threading.Lock()
+        self._hashing = ThreadPoolExecutor(1, thread_name_prefix="hash")
         self._closed = False
 
     def feed(self, chunks: Iterable[Chunk]) -> None:
@@ -88,6 +94,7 @@ class Upload:
             if self._file is not None:
                 self._drop(keep=self._file.resumable)
             self._writer.close()
+            self._hashing.shutdown()
 
     def _take(self, field: str, chunk: Chunk) -> None:
         data = chunk.data
@@ -179,19 +186,28 @@ class Upload:
             descriptor,
             chunk.offset,
             digest,
+            self._hashing.submit(lambda: None),
         )
 
     def _write(self, file: _Open, data: bytes) -> None:
-        file.digest.update(data)
         try:
-            _write_all(file.descriptor, data)
+            self._hash_and_write(file, data)
         except OSError as error:
             self._drop(keep=False)
             self._raise_if_full(error, file.path)
             raise
         file.received += len(data)
 
+    def _hash_and_write(self, file: _Open, data: bytes) -> None:
+        file.hashed.result()
+        if len(data) < _THREADED_BYTES:
+            file.digest.update(data)
+        else:
+            file.hashed = self._hashing.submit(file.digest.update, data)
+        _write_all(file.descriptor, data)
+
     def _finish_file(self, field: str, file: _Open, sha256: str) -> None:
+        file.hashed.result()
         digest = file.digest.hexdigest()
         try:
             if file.received != file.size:

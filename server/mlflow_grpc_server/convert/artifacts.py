@@ -84,15 +84,14 @@ def stored_to_proto(stored: Sequence[Stored]) -> pb.LogArtifactsResponse:
 
 def pieces_to_proto(pieces: Iterable[Piece]) -> pb.DownloadArtifactResponse:
     """Return a message of a download."""
-    return pb.DownloadArtifactResponse(
-        chunks=[
-            pb.ArtifactChunk(
-                path=piece.path,
-                size=piece.size,
-                offset=piece.offset,
-                data=piece.data,
-                sha256=piece.sha256,
-            )
-            for piece in pieces
-        ]
-    )
+    message = pb.DownloadArtifactResponse()
+    for piece in pieces:
+        # In its place at once: a chunk given to a message is a copy.
+        message.chunks.add(
+            path=piece.path,
+            size=piece.size,
+            offset=piece.offset,
+            data=piece.data,
+            sha256=piece.sha256,
+        )
+    return message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from mlflow_grpc._files.progress import ProgressOption, progress_of
 from mlflow_grpc._files.receiving import Receiving, Remote
 from mlflow_grpc._files.retries import Retries
 from mlflow_grpc._files.sending import Moved, Sending
+from mlflow_grpc._files.threads import Ahead, Behind, ending
 
 B = TypeVar("B")
 R = TypeVar("R")
@@ -94,13 +95,15 @@ class AsyncTransfers(AsyncListingMethods):
                 if offset is None:
                     offset = await self._held(of, batch, deadline)
                 failure: list[Exception] = []
-                requests = _in_thread(sending.requests(offset), failure)
+                requests = Ahead(ending(sending.requests(offset), failure))
                 try:
                     response = await self._stub(calls.LOG_ARTIFACTS)(
-                        requests, timeout=deadline.left(), metadata=self._config.metadata
+                        _awaited(requests), timeout=deadline.left(), metadata=self._config.metadata
                     )
                 except grpc.RpcError as error:
                     raise (failure[0] if failure else decode_error(error)) from error
+                finally:
+                    await asyncio.shield(asyncio.to_thread(requests.close))
                 if failure:
                     raise failure[0]
                 return sending.check(response)
@@ -125,11 +128,15 @@ class AsyncTransfers(AsyncListingMethods):
                         timeout=deadline.left(),
                         metadata=self._config.metadata,
                     )
+                    # One message is written while the next one arrives.
+                    writing = Behind()
                     try:
                         async for message in messages:
-                            await asyncio.to_thread(receiving.take, message.chunks)
+                            await asyncio.to_thread(writing.run, receiving.take, message.chunks)
+                        await asyncio.to_thread(writing.wait)
                     finally:
                         messages.cancel()
+                        await asyncio.shield(asyncio.to_thread(writing.close))
                 except grpc.RpcError as error:
                     raise decode_error(error) from error
                 receiving.check()
@@ -143,13 +150,7 @@ class AsyncTransfers(AsyncListingMethods):
                 receiving.close()
 
 
-async def _in_thread(requests: Iterator[R], failure: list[Exception]) -> AsyncIterator[R]:
-    """The requests, made in a thread, as files are read for them, up to one that cannot be made.
-
-    Why not goes to `failure`: what an iterator of requests raises would cancel the caller.
-    """
-    try:
-        while (request := await asyncio.to_thread(next, requests, None)) is not None:
-            yield request
-    except Exception as error:
-        failure.append(error)
+async def _awaited(requests: Ahead[R]) -> AsyncIterator[R]:
+    """The requests, each waited for in a thread."""
+    while (request := await asyncio.to_thread(next, requests, None)) is not None:
+        yield request

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import grpc
 
@@ -15,6 +15,7 @@ from mlflow_grpc._entities import Artifact
 from mlflow_grpc._errors import DataLossError
 from mlflow_grpc._files.plan import Batch
 from mlflow_grpc._files.sending import Moved
+from mlflow_grpc._files.threads import Behind
 from mlflow_grpc.v1 import artifacts_pb2 as pb
 
 _READ_BYTES = 2**20
@@ -36,10 +37,7 @@ class Receiving:
         self._large = batch.is_large
         self._folder = folder
         self._moved = moved
-        self._file: BinaryIO | None = None
-        self._path = ""
-        self._size = 0
-        self._digest: Any = None
+        self._part: _Part | None = None
         self.received = 0
         """How many bytes of the batch are there."""
 
@@ -73,14 +71,13 @@ class Receiving:
         """Write chunks. Raises `DataLossError` for a file without its SHA-256."""
         for chunk in chunks:
             if chunk.path:
-                self._open(chunk)
-            if self._file is None:
+                self._part = self._open(chunk)
+            if self._part is None:
                 raise _lost("the server sent data of no file")
             data = chunk.data
-            self._file.write(data)
-            self._digest.update(data)
+            self._part.write(data)
             self.received += len(data)
-            self._moved(self._path, len(data))
+            self._moved(self._part.path, len(data))
             if chunk.sha256:
                 self._finish(chunk.sha256)
 
@@ -92,41 +89,82 @@ class Receiving:
 
     def close(self) -> None:
         """Lets go of the file that is open."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._part is not None:
+            self._part.close()
             if not self._large:
-                _part(self._target(self._path)).unlink(missing_ok=True)
+                self._part.place.unlink(missing_ok=True)
+            self._part = None
 
-    def _open(self, chunk: pb.ArtifactChunk) -> None:
-        if self._file is not None or chunk.path not in self._missing:
+    def _open(self, chunk: pb.ArtifactChunk) -> _Part:
+        if self._part is not None or chunk.path not in self._missing:
             raise _lost(f"the server sent {chunk.path!r} where it was not expected")
-        part = _part(self._target(chunk.path))
-        part.parent.mkdir(parents=True, exist_ok=True)
-        self._digest = hashlib.sha256()
-        if chunk.offset:
-            with part.open("rb") as held:
-                while data := held.read(_READ_BYTES):
-                    self._digest.update(data)
-                if held.tell() != chunk.offset:
-                    raise _lost(f"the server sent {chunk.path!r} from another place")
-        self._file = part.open("ab" if chunk.offset else "wb")
-        self._path, self._size = chunk.path, chunk.size
+        place = _part(self._target(chunk.path))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        part = _Part(chunk.path, chunk.size, place, is_large=self._large)
+        try:
+            part.open(chunk.offset)
+        except BaseException:
+            part.close()
+            raise
+        return part
 
     def _finish(self, sha256: str) -> None:
-        assert self._file is not None
-        size = self._file.tell()
-        self._file.close()
-        self._file = None
-        target = self._target(self._path)
-        if self._digest.hexdigest() != sha256 or size != self._size:
-            _part(target).unlink()
-            raise _lost(f"{self._path!r} did not arrive with its SHA-256")
-        os.replace(_part(target), target)
-        del self._missing[self._path]
+        part, self._part = self._part, None
+        assert part is not None
+        part.close()
+        if not part.is_whole(sha256):
+            part.place.unlink()
+            raise _lost(f"{part.path!r} did not arrive with its SHA-256")
+        os.replace(part.place, self._target(part.path))
+        del self._missing[part.path]
 
     def _target(self, path: str) -> Path:
         return local_place(self._folder, path)
+
+
+class _Part:
+    """A file that is arriving; a large one is written and hashed at the same time."""
+
+    def __init__(self, path: str, size: int, place: Path, *, is_large: bool) -> None:
+        self.path = path
+        self.place = place
+        self._size = size
+        self._written = 0
+        self._digest = hashlib.sha256()
+        self._hashing = Behind() if is_large else None
+        self._file: BinaryIO | None = None
+
+    def open(self, offset: int) -> None:
+        """Begin to write, from byte `offset`. Raises `DataLossError` if not as much is held."""
+        if offset:
+            with self.place.open("rb") as held:
+                while data := held.read(_READ_BYTES):
+                    self._digest.update(data)
+                self._written = held.tell()
+            if self._written != offset:
+                raise _lost(f"the server sent {self.path!r} from another place")
+        self._file = self.place.open("ab" if offset else "wb")
+
+    def write(self, data: bytes) -> None:
+        """Take what comes next."""
+        assert self._file is not None
+        if self._hashing is None:
+            self._digest.update(data)
+        else:
+            self._hashing.run(self._digest.update, data)
+        self._file.write(data)
+        self._written += len(data)
+
+    def is_whole(self, sha256: str) -> bool:
+        """Whether everything has come, when it is closed."""
+        return self._written == self._size and self._digest.hexdigest() == sha256
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._hashing is not None:
+            self._hashing.close()
+        if self._file is not None:
+            self._file.close()
 
 
 class Arrival:

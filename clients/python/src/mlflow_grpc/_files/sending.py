@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,16 +34,17 @@ class Sending:
         self.sent = 0
         """How many bytes of the batch have been handed over."""
 
-    def requests(self, offset: int) -> Iterator[pb.LogArtifactsRequest]:
+    def requests(self, offset: int) -> Generator[pb.LogArtifactsRequest, None, None]:
         """The messages of a call, from byte `offset` of a large file."""
         # What is sent a second time counts once.
         self._moved(self._batch.files[0].path, offset - self.sent)
         self.sent = offset
-        chunks = self._large(offset) if self._batch.is_large else self._small()
-        first = True
-        for message in chunks:
-            yield pb.LogArtifactsRequest(chunks=message, **(self._owner if first else {}))
-            first = False
+        requests = self._large(offset) if self._batch.is_large else self._small()
+        first = next(requests)
+        for name, value in self._owner.items():
+            setattr(first, name, value)
+        yield first
+        yield from requests
 
     def check(self, response: pb.LogArtifactsResponse) -> list[Artifact]:
         """What the server stored. Raises `DataLossError` if that is not what was sent."""
@@ -54,7 +55,7 @@ class Sending:
             )
         return stored
 
-    def _large(self, offset: int) -> Iterator[list[pb.ArtifactChunk]]:
+    def _large(self, offset: int) -> Iterator[pb.LogArtifactsRequest]:
         source = self._batch.files[0]
         digest = hashlib.sha256()
         with _open(source) as file:
@@ -65,7 +66,9 @@ class Sending:
             while position < source.size or first:
                 data = _hashed(digest, file, min(_CHUNK_BYTES, source.size - position), source)
                 position += len(data)
-                chunk = pb.ArtifactChunk(data=data)
+                request = pb.LogArtifactsRequest()
+                # In its place at once: a chunk given to a message is a copy.
+                chunk = request.chunks.add(data=data)
                 if first:
                     chunk.path, chunk.size, chunk.offset = source.path, source.size, offset
                     chunk.upload_id = self._batch.upload_id
@@ -73,23 +76,22 @@ class Sending:
                 if position == source.size:
                     chunk.sha256 = self._digests[source.path] = digest.hexdigest()
                 self._count(source, len(data))
-                yield [chunk]
+                yield request
 
-    def _small(self) -> Iterator[list[pb.ArtifactChunk]]:
-        chunks: list[pb.ArtifactChunk] = []
+    def _small(self) -> Iterator[pb.LogArtifactsRequest]:
+        request = pb.LogArtifactsRequest()
         size = 0
         for source in self._batch.files:
             data = _content(source)
             digest = self._digests[source.path] = hashlib.sha256(data).hexdigest()
-            if chunks and (size + len(data) > _CHUNK_BYTES or len(chunks) >= _MESSAGE_FILES):
-                yield chunks
-                chunks, size = [], 0
-            chunks.append(
-                pb.ArtifactChunk(path=source.path, size=len(data), data=data, sha256=digest)
-            )
+            count = len(request.chunks)
+            if count and (size + len(data) > _CHUNK_BYTES or count >= _MESSAGE_FILES):
+                yield request
+                request, size = pb.LogArtifactsRequest(), 0
+            request.chunks.add(path=source.path, size=len(data), data=data, sha256=digest)
             size += len(data)
             self._count(source, len(data))
-        yield chunks
+        yield request
 
     def _count(self, source: Source, count: int) -> None:
         self.sent += count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +19,7 @@ from mlflow_grpc._files.progress import ProgressOption, progress_of
 from mlflow_grpc._files.receiving import Receiving, Remote
 from mlflow_grpc._files.retries import Retries
 from mlflow_grpc._files.sending import Moved, Sending
+from mlflow_grpc._files.threads import Ahead, Behind, ending
 from mlflow_grpc._sync.listing import ListingMethods
 
 B = TypeVar("B")
@@ -92,13 +93,15 @@ class Transfers(ListingMethods):
                 if offset is None:
                     offset = self._held(of, batch, deadline)
                 failure: list[Exception] = []
-                requests = _ending(sending.requests(offset), failure)
+                requests = Ahead(ending(sending.requests(offset), failure))
                 try:
                     response = self._stub(calls.LOG_ARTIFACTS)(
                         requests, timeout=deadline.left(), metadata=self._config.metadata
                     )
                 except grpc.RpcError as error:
                     raise (failure[0] if failure else decode_error(error)) from error
+                finally:
+                    requests.close()
                 if failure:
                     raise failure[0]
                 return sending.check(response)
@@ -123,11 +126,15 @@ class Transfers(ListingMethods):
                         timeout=deadline.left(),
                         metadata=self._config.metadata,
                     )
+                    # One message is written while the next one arrives.
+                    writing = Behind()
                     try:
                         for message in messages:
-                            receiving.take(message.chunks)
+                            writing.run(receiving.take, message.chunks)
+                        writing.wait()
                     finally:
                         messages.cancel()
+                        writing.close()
                 except grpc.RpcError as error:
                     raise decode_error(error) from error
                 receiving.check()
@@ -139,14 +146,3 @@ class Transfers(ListingMethods):
                 time.sleep(delay)
             finally:
                 receiving.close()
-
-
-def _ending(requests: Iterable[R], failure: list[Exception]) -> Iterator[R]:
-    """The requests, up to one that cannot be made.
-
-    Why not goes to `failure`: what an iterator of requests raises, gRPC only logs.
-    """
-    try:
-        yield from requests
-    except Exception as error:
-        failure.append(error)
