@@ -14,9 +14,10 @@ import sys
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-__all__ = ["REQUIREMENTS_FILE", "Environment", "capture"]
+__all__ = ["REQUIREMENTS_FILE", "Environment", "capture", "source_tags"]
 
 REQUIREMENTS_FILE = "environment/requirements.txt"
 
@@ -35,19 +36,35 @@ class Environment:
 
 def capture() -> Environment:
     """What this process is: for a run that it starts. Takes about as long as `git status`."""
-    program = sys.argv[0] if sys.argv else ""
-    script = Path(program)
-    folder = script.resolve().parent if script.is_file() else Path.cwd()
     tags = {
-        "mlflow.user": _user(),
-        "mlflow.source.name": _source_name(program),
-        "mlflow.source.type": "NOTEBOOK" if "ipykernel" in sys.modules else "LOCAL",
+        **source_tags(),
+        "mlflow.source.git.dirty": _dirty(_folder()),
         "environment.python_version": platform.python_version(),
         "environment.platform": platform.platform(),
         "environment.command_line": _command_line(),
-        **_git(folder),
     }
     return Environment({key: value for key, value in tags.items() if value}, _requirements())
+
+
+def source_tags() -> dict[str, str]:
+    """Who runs what: the tags that a run started by MLflow has, in the same order."""
+    shell = _notebook_shell()
+    tags = {
+        "mlflow.user": _user(),
+        "mlflow.source.name": _notebook_name(shell) or _program() or "<console>",
+        "mlflow.source.type": "LOCAL" if shell is None else "NOTEBOOK",
+        **_git(_folder()),
+    }
+    return {key: value for key, value in tags.items() if value}
+
+
+def _program() -> str:
+    return sys.argv[0] if sys.argv else ""
+
+
+def _folder() -> Path:
+    script = Path(_program())
+    return script.resolve().parent if script.is_file() else Path.cwd()
 
 
 def _user() -> str:
@@ -62,12 +79,18 @@ def _user() -> str:
         return ""
 
 
-def _source_name(program: str) -> str:
-    main = sys.modules.get("__main__")
-    spec = getattr(main, "__spec__", None)
-    if spec is not None and spec.name:
-        return f"-m {spec.name.removesuffix('.__main__')}"
-    return program or sys.executable
+def _notebook_shell() -> Any:
+    """The shell of the notebook that this code runs in, None elsewhere."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    # In a terminal it has no kernel.
+    return shell if hasattr(shell, "kernel") else None
+
+
+def _notebook_name(shell: Any) -> str:
+    # Where Visual Studio Code leaves it; others leave it nowhere but in variables.
+    path = {} if shell is None else shell.user_ns
+    return os.path.basename(str(path.get("__vsc_ipynb_file__", "")))
 
 
 def _command_line() -> str:
@@ -86,21 +109,28 @@ def _command_line() -> str:
 
 
 def _git(folder: Path) -> dict[str, str]:
-    commit = _ask_git(folder, "rev-parse", "HEAD")
+    commit = _commit(folder)
     if not commit:
         return {}
-    branch = _ask_git(folder, "rev-parse", "--abbrev-ref", "HEAD")
-    url = _without_login(_ask_git(folder, "config", "--get", "remote.origin.url"))
-    changed = _ask_git(folder, "status", "--porcelain", "--untracked-files=no")
-    # MLflow has two names for branch and URL, and its pages read both.
+    remotes = _ask_git(folder, "config", "--get-regexp", r"^remote\..*\.url$")
     return {
         "mlflow.source.git.commit": commit,
-        "mlflow.source.git.branch": "" if branch == "HEAD" else branch,
-        "mlflow.gitBranch": "" if branch == "HEAD" else branch,
-        "mlflow.source.git.repoURL": url,
-        "mlflow.gitRepoURL": url,
-        "mlflow.source.git.dirty": "true" if changed else "false",
+        "mlflow.source.git.branch": _ask_git(folder, "symbolic-ref", "--short", "--quiet", "HEAD"),
+        "mlflow.source.git.repoURL": _without_login(remotes.partition("\n")[0].partition(" ")[2]),
     }
+
+
+def _commit(folder: Path) -> str:
+    # A program in a folder that git is to ignore, such as `.venv`, is not of that commit.
+    if _ask_git(folder, "check-ignore", "."):
+        return ""
+    return _ask_git(folder, "rev-parse", "HEAD")
+
+
+def _dirty(folder: Path) -> str:
+    if not _commit(folder):
+        return ""
+    return "true" if _ask_git(folder, "status", "--porcelain", "--untracked-files=no") else "false"
 
 
 def _ask_git(folder: Path, *arguments: str) -> str:
