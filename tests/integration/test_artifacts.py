@@ -128,25 +128,6 @@ def test_ranges(run: ActiveRun, client: Client, served: Served) -> None:
         assert part.chunks[0].sha256 == artifacts.sha256(b"34")
 
 
-def test_content_of_other_libraries(run: ActiveRun, client: Client) -> None:
-    import numpy as np
-    from PIL import Image
-
-    run.log_dict({"a": [1, 2]}, "d.json")
-    run.log_dict({"a": [1, 2]}, "d.yaml")
-    run.log_image(np.linspace(0, 1, 12).reshape(3, 4), "float.png")
-    run.log_image(Image.new("RGB", (2, 2), "red"), "red.jpg")
-    read = {one.path: client.read_artifact(run.run_id, one.path) for one in run.list_artifacts()}
-    assert read["d.json"] == b'{\n  "a": [\n    1,\n    2\n  ]\n}'
-    assert read["d.yaml"] == b"a:\n- 1\n- 2\n"
-    assert read["float.png"].startswith(b"\x89PNG")
-    assert read["red.jpg"].startswith(b"\xff\xd8")
-    with pytest.raises(TypeError, match="no figure"):
-        run.log_figure(object(), "x.png")
-    with pytest.raises(ValueError, match="0 to 1"):
-        run.log_image(np.array([[2.0]]), "x.png")
-
-
 def test_a_file_is_replaced_whole(run: ActiveRun, client: Client) -> None:
     run.log_text("old", "a/f")
     run.log_text("new and longer", "a/f")
