@@ -78,6 +78,7 @@ STORED = [
     "trailing.",
     "x" * 255,
     "ü" * 127,
+    "/".join(["x" * 199] * 5),
     unicodedata.normalize("NFC", "é/ö"),
     unicodedata.normalize("NFD", "é/ö"),
     "\u202etxt.exe",
