@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -123,6 +125,40 @@ async def test_a_killed_server_is_resumed_both_ways(tmp_path: Path, big: Path, k
         assert download.lowest_after > download.killed_at / 2
         assert set(artifacts.files_below(tmp_path / "out")) == {"big.bin"}
         await driver.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sync", "aio"])
+async def test_a_folder_outlives_a_killed_server_both_ways(tmp_path: Path, kind: str) -> None:
+    """Large files, small ones and both together: every file arrives whole, with its sum."""
+    folder = tmp_path / "in"
+    (folder / "deep").mkdir(parents=True)
+    for number in range(8):
+        (folder / "deep" / f"{number}.bin").write_bytes(os.urandom(9 * 2**20 + number))
+    for number in range(1500):
+        (folder / f"{number}").write_bytes(os.urandom(10_000))
+    files = artifacts.files_below(folder)
+    for share in (0.3, 0.8):
+        with killing(tmp_path, share) as upload:
+            driver = Driver(kind, upload.server.address)
+            run_id = (await driver.call("create_run", "0")).info.run_id
+            stored = await driver.call("log_artifacts", run_id, folder, progress=upload)
+            assert upload.killed_at is not None
+            assert {one.path: one.sha256 for one in stored} == {
+                path: sha256(data) for path, data in files.items()
+            }
+            assert visible(tmp_path, run_id) == files
+            # What was cut off and begun anew is swept; nothing of a large file is begun anew.
+            assert [path for path in staged(tmp_path) if path.suffix == ".part"] == []
+            await driver.close()
+        with killing(tmp_path, share) as download:
+            driver = Driver(kind, download.server.address)
+            place = await driver.call(
+                "download_artifacts", run_id, "", tmp_path / f"out-{share}", progress=download
+            )
+            assert download.killed_at is not None
+            assert artifacts.files_below(place) == files
+            await driver.close()
 
 
 @pytest.fixture
@@ -308,11 +344,67 @@ def test_a_full_disk(tmp_path: Path, big: Path) -> None:
             assert client.read_artifact(run_id, "fits") == b"fits"
 
 
+def test_a_file_that_the_system_refuses_to_grow(tmp_path: Path, big: Path) -> None:
+    """As a full disk does it, half-way and for whoever runs the tests: by a limit of the server."""
+    with ServerProcess(tmp_path) as server, Client(server.address) as client:
+        run_id = client.create_run("0").info.run_id
+        before = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (12 * 2**20, before[1]))
+        for log in (
+            lambda: client.log_artifact(run_id, big),
+            lambda: client.log_text(run_id, "x" * (13 * 2**20), "text"),
+        ):
+            with pytest.raises(ResourceExhaustedError) as told:
+                log()
+            assert told.value.reason == "NO_SPACE"
+            assert int(told.value.metadata["free_bytes"]) > 0
+            assert told.value.metadata["path"] in {"big.bin", "text"}
+            assert staged(tmp_path) == []
+            assert visible(tmp_path, run_id) == {}
+        client.log_text(run_id, "fits", "fits")
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, before)
+        assert client.log_artifact(run_id, big).file_size == SIZE
+
+
 def _renamed(chunks: list[Any], path: str) -> list[Any]:
     first = artifacts.pb.ArtifactChunk()
     first.CopyFrom(chunks[0])
     first.path = path
     return [first, *chunks[1:]]
+
+
+@pytest.mark.parametrize("size", [1000, 9 * 2**20], ids=["small", "large"])
+@pytest.mark.parametrize("kind", ["sync", "aio"])
+async def test_who_reads_while_a_file_is_replaced_reads_one_whole(
+    served: Served, run_id: str, tmp_path: Path, kind: str, size: int
+) -> None:
+    """Two clients log one path at once, over and over; a third only ever sees whole files."""
+    driver = Driver(kind, served.address)
+    contents = [bytes([number]) * size for number in range(2)]
+    paths = [tmp_path / f"{number}" / "same" for number in range(2)]
+    for path, content in zip(paths, contents, strict=True):
+        path.parent.mkdir()
+        path.write_bytes(content)
+    await driver.call("log_artifact", run_id, paths[0])
+
+    async def write(path: Path) -> None:
+        client = driver.open()
+        for _ in range(4):
+            stored = await driver.call("log_artifact", run_id, path, on=client)
+            assert stored.sha256 == sha256(contents[int(path.parent.name)])
+
+    writing = asyncio.ensure_future(asyncio.gather(*map(write, paths)))
+    client = driver.open()
+    reads = 0
+    while not writing.done() or not reads:
+        listed = await driver.call("list_artifacts", run_id, on=client)
+        assert [(one.path, one.file_size) for one in listed] == [("same", size)]
+        assert await driver.call("read_artifact", run_id, "same", on=client) in contents
+        place = await driver.call("download_artifacts", run_id, "", tmp_path / "out", on=client)
+        assert artifacts.content(f"{place}/same") in contents
+        reads += 1
+    await writing
+    await driver.close()
 
 
 async def test_a_file_that_shrinks_while_it_is_sent_is_refused(
