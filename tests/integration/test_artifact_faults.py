@@ -269,13 +269,21 @@ def test_what_nobody_comes_back_for_is_deleted(tmp_path: Path) -> None:
     """A dead server's half file, a cancelled upload's, and a killed client's, which had an id."""
     folder = tmp_path / STAGING
     folder.mkdir(parents=True)
-    (folder / "left.part").write_bytes(b"half")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for left in (folder / f"{'ab' * 20}.part", elsewhere / f"{'ab' * 16}.tmp"):
+        left.write_bytes(b"half")
+    # What is not of the server's making is left alone, whatever folder it is given.
+    (elsewhere / "theirs.tmp").write_bytes(b"kept")
+    (elsewhere / "folder").mkdir()
+    arguments = ("--upload-retention", "0.2", "--artifacts-staging", str(elsewhere))
 
     def half_there() -> bool:
         return [path.stat().st_size for path in staged(tmp_path)] == [50]
 
-    with ServerProcess(tmp_path, "--upload-retention", "0.2") as server:
+    with ServerProcess(tmp_path, *arguments) as server:
         wait_for(lambda: staged(tmp_path) == [])
+        wait_for(lambda: set(os.listdir(elsewhere)) == {"theirs.tmp", "folder"})
         with Client(server.address) as client:
             run_id = client.create_run("0").info.run_id
         with grpc.insecure_channel(server.address) as channel:
@@ -297,6 +305,23 @@ def test_what_nobody_comes_back_for_is_deleted(tmp_path: Path) -> None:
         process.wait()
         wait_for(lambda: staged(tmp_path) == [])
         assert visible(tmp_path, run_id) == {}
+
+
+def test_a_location_of_its_own_is_left_tidy(tmp_path: Path) -> None:
+    """Each run of an experiment elsewhere has a staging of its own, for as long as it is used."""
+    place = tmp_path / "place"
+    with (
+        ServerProcess(tmp_path, "--upload-retention", "0.2") as server,
+        Client(server.address) as client,
+    ):
+        experiment_id = client.create_experiment("elsewhere", place.as_uri())
+        runs = [client.create_run(experiment_id).info.run_id for _ in range(3)]
+        for _ in range(3):
+            for run_id in runs:
+                client.log_text(run_id, "x", "deep/file")
+            wait_for(lambda: not list(place.rglob("*staging*")))
+        for run_id in runs:
+            assert artifacts.files_below(place / run_id) == {"artifacts/deep/file": b"x"}
 
 
 @contextmanager
