@@ -64,7 +64,9 @@ def _program() -> str:
 
 def _folder() -> Path:
     script = Path(_program())
-    return script.resolve().parent if script.is_file() else Path.cwd()
+    # The program of a notebook is its kernel.
+    here = _notebook_shell() is not None or not script.is_file()
+    return Path.cwd() if here else script.resolve().parent
 
 
 def _user() -> str:
