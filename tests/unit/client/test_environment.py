@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mlflow_grpc._environment import source_tags
+from mlflow_grpc._environment import capture, source_tags
 
 
 def in_shell(monkeypatch: pytest.MonkeyPatch, shell: object) -> dict[str, str]:
@@ -39,3 +39,29 @@ def test_no_notebook(monkeypatch: pytest.MonkeyPatch, shell: object) -> None:
 def test_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [""])
     assert source_tags()["mlflow.source.name"] == "<console>"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["--token", "hunter2"], "--token '***'"),
+        (["--hf_token", "hunter2", "--lr", "1"], "--hf_token '***' --lr 1"),
+        (["--db-password=hunter2"], "'--db-password=***'"),
+        (["--apiKey=hunter2"], "'--apiKey=***'"),
+        (["-e", "AWS_SECRET_ACCESS_KEY=hunter2"], "-e 'AWS_SECRET_ACCESS_KEY=***'"),
+        (["-H", "Authorization: Bearer hunter2"], "-H 'Authorization:***'"),
+        (['{"lr": 1, "password": "hunter2"}'], """'{"lr": 1, "password":***'"""),
+        (["postgresql://me:hunter2@host/db"], "postgresql://host/db"),
+        (["--db=postgresql://me:hunter2@host/db"], "--db=postgresql://host/db"),
+        (["x=a,s3://id:hunter2@b/c,s3://hunter2@d/e"], "x=a,s3://b/c,s3://d/e"),
+        (["s3://bucket/a@b", "git@host:org/x"], "s3://bucket/a@b git@host:org/x"),
+        # What only sounds like it is what a run is made again with.
+        (["--max-tokens", "512", "--tokenizer=bert"], "--max-tokens 512 --tokenizer=bert"),
+        (["--keypoints", "17", "--author=me"], "--keypoints 17 --author=me"),
+    ],
+)
+def test_a_command_line_without_its_secrets(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], shown: str
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", ["python", "train.py", *arguments])
+    assert capture().tags["environment.command_line"] == f"python train.py {shown}"

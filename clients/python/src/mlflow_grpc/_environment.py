@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 __all__ = ["REQUIREMENTS_FILE", "Environment", "capture", "source_tags"]
 
@@ -23,7 +22,15 @@ REQUIREMENTS_FILE = "environment/requirements.txt"
 
 _GIT_SECONDS = 10
 _MOST_COMMAND = 4000
-_SECRET = re.compile(r"(pass(word|wd|phrase)?|secret|token|key|credential|auth)", re.IGNORECASE)
+# How the names of secrets end.
+_SECRETS = (
+    *("password", "passwd", "pwd", "passphrase", "secret", "secrets", "token", "credential"),
+    *("credentials", "auth", "authorization", "apikey", "accesskey", "secretkey", "privatekey"),
+)
+_KEYS = ("key", "keys")
+# A name and what sets it off from its value, as in options, variables, headers and JSON.
+_NAMED = re.compile(r"""([A-Za-z][\w.-]*)["']?\s*[=:]""")
+_LOGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s?#]*@")
 
 
 @dataclass(frozen=True)
@@ -97,17 +104,31 @@ def _notebook_name(shell: Any) -> str:
 
 def _command_line() -> str:
     arguments = list(getattr(sys, "orig_argv", sys.argv))
-    shown: list[str] = []
-    for index, argument in enumerate(arguments):
-        name, equals, _ = argument.partition("=")
-        before = arguments[index - 1] if index else ""
-        if equals and _SECRET.search(name):
-            shown.append(f"{name}=***")
-        elif before.startswith("-") and "=" not in before and _SECRET.search(before):
-            shown.append("***")
-        else:
-            shown.append(_without_login(argument))
+    before = ["", *arguments]
+    shown = [
+        "***" if _hands_over_a_secret(option) else _without_secrets(argument)
+        for option, argument in zip(before, arguments, strict=False)
+    ]
     return shlex.join(shown)[:_MOST_COMMAND]
+
+
+def _hands_over_a_secret(option: str) -> bool:
+    """Whether the next argument is the value of an option that is named like a secret."""
+    return option.startswith("-") and not _NAMED.search(option) and _names_a_secret(option)
+
+
+def _without_secrets(argument: str) -> str:
+    """An argument up to a value that is named like a secret, with no logins in URLs."""
+    for named in _NAMED.finditer(argument):
+        if _names_a_secret(named[1]):
+            return _without_login(argument[: named.end()]) + "***"
+    return _without_login(argument)
+
+
+def _names_a_secret(name: str) -> bool:
+    # API_KEY, apiKey and api-key are all of the words api and key.
+    words = re.sub("([a-z])([A-Z])", r"\1 \2", name).lower()
+    return any(word in _KEYS or word.endswith(_SECRETS) for word in re.split("[^a-z]+", words))
 
 
 def _git(folder: Path) -> dict[str, str]:
@@ -151,14 +172,8 @@ def _ask_git(folder: Path, *arguments: str) -> str:
 
 
 def _without_login(text: str) -> str:
-    """A URL without the user and password in it; other text as it is."""
-    if "://" not in text or "@" not in text:
-        return text
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return "***"
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    """A text without the users and passwords in its URLs."""
+    return _LOGIN.sub(r"\1", text)
 
 
 def _requirements() -> str:
