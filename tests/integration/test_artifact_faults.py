@@ -190,6 +190,43 @@ def test_an_upload_goes_on_from_what_is_held(stub: Any, run_id: str, served: Ser
     assert stub.GetArtifactUpload(asked).held_bytes == 0
 
 
+def test_a_replica_takes_an_upload_over(
+    stub: Any, run_id: str, served: Served, tmp_path: Path
+) -> None:
+    """Another server over the same database and destination knows what this one holds."""
+    arguments = (
+        *("--backend-store-uri", served.backend_store_uri),
+        *("--artifacts-destination", str(served.folder / "mlartifacts")),
+    )
+    data = os.urandom(3 * 2**20)
+    chunks = pieces("moved", data, 2**20, upload_id="u-4")
+    asked = artifacts.pb.GetArtifactUploadRequest(run_id=run_id, path="moved", upload_id="u-4")
+    sending = threading.Event()
+
+    def slow() -> Iterator[Any]:
+        yield from artifacts.messages(run_id, chunks[:2])
+        sending.wait(30)
+
+    with (
+        ServerProcess(tmp_path, *arguments) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        replica = artifacts.stub(channel)
+        first = stub.LogArtifacts.future(slow())
+        wait_for(lambda: replica.GetArtifactUpload(asked).held_bytes == 2 * 2**20)
+        chunks[2].path, chunks[2].size, chunks[2].upload_id = "moved", len(data), "u-4"
+        chunks[2].offset = 2 * 2**20
+        with pytest.raises(grpc.RpcError) as caught:
+            artifacts.log(replica, run_id, chunks[2])
+        assert describe(caught.value).reason == "UPLOAD_IN_USE"
+        sending.set()
+        assert first.exception(30) is not None
+        stored = artifacts.log(replica, run_id, chunks[2]).artifacts[0]
+        assert stored.sha256 == sha256(data)
+    assert visible(served.folder, run_id) == {"moved": data}
+    assert stub.GetArtifactUpload(asked).held_bytes == 0
+
+
 def test_one_call_at_a_time_uses_an_upload_id(stub: Any, run_id: str, served: Served) -> None:
     chunks = pieces("part", b"x" * 20, 10, upload_id="u-2")
     sending = threading.Event()

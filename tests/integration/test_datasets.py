@@ -63,6 +63,10 @@ ARRAYS = {
     "long": np.arange(10_001),
     "texts": np.array(["a", "bc"]),
     "truths": np.array([True, False]),
+    "objects": np.array([{}, []], dtype=object),
+    "scalar": np.array(3.5),
+    "times": np.array(["2024-01-01"], dtype="datetime64[ns]"),
+    "bytes": np.array([b"a", b"bc"]),
     "strided": np.arange(12).reshape(3, 4)[:, ::2],
 }
 

@@ -122,11 +122,12 @@ def _of_array(array: Any, name: str | None, source: str | None) -> Dataset:
         "type": "tensor",
         "tensor-spec": {"dtype": _tensor_type(array.dtype), "shape": [-1, *array.shape[1:]]},
     }
+    schema = {"mlflow_tensorspec": {"features": json.dumps([spec]), "targets": None}}
     return _described(
         name or "dataset",
         _array_digest(array),
         _at(source),
-        {"mlflow_tensorspec": {"features": json.dumps([spec]), "targets": None}},
+        schema if array.ndim else {},
         {
             "features_shape": list(array.shape),
             "features_size": int(array.size),
@@ -144,7 +145,13 @@ def _array_digest(array: Any) -> str:
         import pandas
     except ImportError:
         return _md5(str(array.dtype).encode(), *shape, array.tobytes())
-    return _md5(pandas.util.hash_array(array.flatten()[:_DIGEST_ROWS]), *shape)
+    first = array.flatten()[:_DIGEST_ROWS]
+    try:
+        hashed = pandas.util.hash_array(first)
+    except TypeError:
+        # Objects that cannot be hashed.
+        hashed = numpy.int64(first.size)
+    return _md5(hashed, *shape)
 
 
 def _md5(*elements: Any) -> str:
