@@ -251,7 +251,7 @@ def test_a_damaged_file_is_not_stored(
     stub: Any, run_id: str, served: Served, upload_id: str
 ) -> None:
     chunks = pieces("bad", os.urandom(2**20), 2**18, upload_id)
-    chunks[2].data = b"\0" + chunks[2].data[1:]
+    chunks[2].data = bytes([chunks[2].data[0] ^ 1]) + chunks[2].data[1:]
     with pytest.raises(grpc.RpcError) as caught:
         artifacts.log(stub, run_id, whole("good", b"1"), *chunks, whole("after", b"2"))
     failure = describe(caught.value)
