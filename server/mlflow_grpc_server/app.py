@@ -76,7 +76,7 @@ _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_send_message_length", -1),
     # The client pings an idle connection every 30 s; a ping every 10 s is taken.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     # A client that vanished without a word is noticed, and its calls cancelled.
     ("grpc.keepalive_time_ms", 60_000),

@@ -58,9 +58,13 @@ def grpc_process(folder: Path, uri: str, *arguments: str) -> Iterator[tuple[str,
 
 @contextmanager
 def rest_server(
-    folder: Path, *, serve_artifacts: bool = False, workers: int = _REST_WORKERS
+    folder: Path,
+    *,
+    serve_artifacts: bool = False,
+    workers: int = _REST_WORKERS,
+    uri: str | None = None,
 ) -> Iterator[str]:
-    """MLflow's own server over the database in `folder`; gives its URL.
+    """MLflow's own server over the database in `folder`, or at `uri`; gives its URL.
 
     With `serve_artifacts` files go through it, else its clients use the folder themselves.
     """
@@ -68,7 +72,7 @@ def rest_server(
     url = f"http://127.0.0.1:{port}"
     command = [
         *(sys.executable, "-m", "mlflow", "server"),
-        *("--backend-store-uri", database_uri(folder)),
+        *("--backend-store-uri", uri or database_uri(folder)),
         *(
             ("--artifacts-destination", (folder / "artifacts").as_uri())
             if serve_artifacts

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
+from mlflow_grpc import Client
 from mlflow_grpc_server.cli import main
 from tests.integration.serving.house import House
 from tests.servers import ServerProcess
@@ -182,6 +183,36 @@ def test_python_tour(address: str, name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(PYTHON_OUTPUT[name]), done.stdout
     assert done.stderr == ""
+
+
+def test_command_line_tour(address: str, tmp_path: Path) -> None:
+    """Each command works as it is written, with a run for each `RUN`."""
+    with Client(address) as client:
+        runs = [client.start_run(experiment_name="files-tour") for _ in range(2)]
+        for number, run in enumerate(runs):
+            run.log_metric("loss", number)
+            run.end()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(b"weights")
+    lines = commands("python -m mlflow_grpc")
+    assert len(lines) == 6
+    for line in lines:
+        ids = iter([run.run_id for run in runs])
+        done = subprocess.run(
+            re.sub(r"\bRUN\b", lambda match, ids=ids: next(ids), line).replace(
+                "python", sys.executable, 1
+            ),
+            shell=True,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env={**os.environ, "MLFLOW_GRPC_ADDRESS": address},
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), line
+        assert done.stdout, line
+    assert (tmp_path / "here" / "model" / "weights").read_bytes() == b"weights"
 
 
 def test_every_python_block_is_run() -> None:

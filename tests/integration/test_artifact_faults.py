@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -125,6 +127,40 @@ async def test_a_killed_server_is_resumed_both_ways(tmp_path: Path, big: Path, k
         await driver.close()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sync", "aio"])
+async def test_a_folder_outlives_a_killed_server_both_ways(tmp_path: Path, kind: str) -> None:
+    """Large files, small ones and both together: every file arrives whole, with its sum."""
+    folder = tmp_path / "in"
+    (folder / "deep").mkdir(parents=True)
+    for number in range(8):
+        (folder / "deep" / f"{number}.bin").write_bytes(os.urandom(9 * 2**20 + number))
+    for number in range(1500):
+        (folder / f"{number}").write_bytes(os.urandom(10_000))
+    files = artifacts.files_below(folder)
+    for share in (0.3, 0.8):
+        with killing(tmp_path, share) as upload:
+            driver = Driver(kind, upload.server.address)
+            run_id = (await driver.call("create_run", "0")).info.run_id
+            stored = await driver.call("log_artifacts", run_id, folder, progress=upload)
+            assert upload.killed_at is not None
+            assert {one.path: one.sha256 for one in stored} == {
+                path: sha256(data) for path, data in files.items()
+            }
+            assert visible(tmp_path, run_id) == files
+            # What was cut off and begun anew is swept; nothing of a large file is begun anew.
+            assert [path for path in staged(tmp_path) if path.suffix == ".part"] == []
+            await driver.close()
+        with killing(tmp_path, share) as download:
+            driver = Driver(kind, download.server.address)
+            place = await driver.call(
+                "download_artifacts", run_id, "", tmp_path / f"out-{share}", progress=download
+            )
+            assert download.killed_at is not None
+            assert artifacts.files_below(place) == files
+            await driver.close()
+
+
 @pytest.fixture
 def stub(served: Served) -> Iterator[Any]:
     with grpc.insecure_channel(served.address) as channel:
@@ -154,6 +190,43 @@ def test_an_upload_goes_on_from_what_is_held(stub: Any, run_id: str, served: Ser
     assert stub.GetArtifactUpload(asked).held_bytes == 0
 
 
+def test_a_replica_takes_an_upload_over(
+    stub: Any, run_id: str, served: Served, tmp_path: Path
+) -> None:
+    """Another server over the same database and destination knows what this one holds."""
+    arguments = (
+        *("--backend-store-uri", served.backend_store_uri),
+        *("--artifacts-destination", str(served.folder / "mlartifacts")),
+    )
+    data = os.urandom(3 * 2**20)
+    chunks = pieces("moved", data, 2**20, upload_id="u-4")
+    asked = artifacts.pb.GetArtifactUploadRequest(run_id=run_id, path="moved", upload_id="u-4")
+    sending = threading.Event()
+
+    def slow() -> Iterator[Any]:
+        yield from artifacts.messages(run_id, chunks[:2])
+        sending.wait(30)
+
+    with (
+        ServerProcess(tmp_path, *arguments) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        replica = artifacts.stub(channel)
+        first = stub.LogArtifacts.future(slow())
+        wait_for(lambda: replica.GetArtifactUpload(asked).held_bytes == 2 * 2**20)
+        chunks[2].path, chunks[2].size, chunks[2].upload_id = "moved", len(data), "u-4"
+        chunks[2].offset = 2 * 2**20
+        with pytest.raises(grpc.RpcError) as caught:
+            artifacts.log(replica, run_id, chunks[2])
+        assert describe(caught.value).reason == "UPLOAD_IN_USE"
+        sending.set()
+        assert first.exception(30) is not None
+        stored = artifacts.log(replica, run_id, chunks[2]).artifacts[0]
+        assert stored.sha256 == sha256(data)
+    assert visible(served.folder, run_id) == {"moved": data}
+    assert stub.GetArtifactUpload(asked).held_bytes == 0
+
+
 def test_one_call_at_a_time_uses_an_upload_id(stub: Any, run_id: str, served: Served) -> None:
     chunks = pieces("part", b"x" * 20, 10, upload_id="u-2")
     sending = threading.Event()
@@ -178,7 +251,7 @@ def test_a_damaged_file_is_not_stored(
     stub: Any, run_id: str, served: Served, upload_id: str
 ) -> None:
     chunks = pieces("bad", os.urandom(2**20), 2**18, upload_id)
-    chunks[2].data = b"\0" + chunks[2].data[1:]
+    chunks[2].data = bytes([chunks[2].data[0] ^ 1]) + chunks[2].data[1:]
     with pytest.raises(grpc.RpcError) as caught:
         artifacts.log(stub, run_id, whole("good", b"1"), *chunks, whole("after", b"2"))
     failure = describe(caught.value)
@@ -233,15 +306,24 @@ def test_what_nobody_comes_back_for_is_deleted(tmp_path: Path) -> None:
     """A dead server's half file, a cancelled upload's, and a killed client's, which had an id."""
     folder = tmp_path / STAGING
     folder.mkdir(parents=True)
-    (folder / "left.part").write_bytes(b"half")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for left in (folder / f"{'ab' * 20}.part", elsewhere / f"{'ab' * 16}.tmp"):
+        left.write_bytes(b"half")
+    # What is not of the server's making is left alone, whatever folder it is given.
+    (elsewhere / "theirs.tmp").write_bytes(b"kept")
+    (elsewhere / "folder").mkdir()
+    arguments = ("--upload-retention", "0.2", "--artifacts-staging", str(elsewhere))
 
     def half_there() -> bool:
         return [path.stat().st_size for path in staged(tmp_path)] == [50]
 
-    with ServerProcess(tmp_path, "--upload-retention", "0.2") as server:
+    with ServerProcess(tmp_path, *arguments) as server:
         wait_for(lambda: staged(tmp_path) == [])
+        wait_for(lambda: set(os.listdir(elsewhere)) == {"theirs.tmp", "folder"})
         with Client(server.address) as client:
             run_id = client.create_run("0").info.run_id
+            leave_a_location_tidy(client, tmp_path / "place")
         with grpc.insecure_channel(server.address) as channel:
 
             def chunks() -> Iterator[Any]:
@@ -261,6 +343,18 @@ def test_what_nobody_comes_back_for_is_deleted(tmp_path: Path) -> None:
         process.wait()
         wait_for(lambda: staged(tmp_path) == [])
         assert visible(tmp_path, run_id) == {}
+
+
+def leave_a_location_tidy(client: Client, place: Path) -> None:
+    """Each run of an experiment elsewhere has a staging of its own, for as long as it is used."""
+    experiment_id = client.create_experiment("elsewhere", place.as_uri())
+    runs = [client.create_run(experiment_id).info.run_id for _ in range(3)]
+    for _ in range(2):
+        for run_id in runs:
+            client.log_text(run_id, "x", "deep/file")
+        wait_for(lambda: not list(place.rglob("*staging*")))
+    for run_id in runs:
+        assert artifacts.files_below(place / run_id) == {"artifacts/deep/file": b"x"}
 
 
 @contextmanager
@@ -308,11 +402,67 @@ def test_a_full_disk(tmp_path: Path, big: Path) -> None:
             assert client.read_artifact(run_id, "fits") == b"fits"
 
 
+def test_a_file_that_the_system_refuses_to_grow(tmp_path: Path, big: Path) -> None:
+    """As a full disk does it, half-way and for whoever runs the tests: by a limit of the server."""
+    with ServerProcess(tmp_path) as server, Client(server.address) as client:
+        run_id = client.create_run("0").info.run_id
+        before = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (12 * 2**20, before[1]))
+        for log in (
+            lambda: client.log_artifact(run_id, big),
+            lambda: client.log_text(run_id, "x" * (13 * 2**20), "text"),
+        ):
+            with pytest.raises(ResourceExhaustedError) as told:
+                log()
+            assert told.value.reason == "NO_SPACE"
+            assert int(told.value.metadata["free_bytes"]) > 0
+            assert told.value.metadata["path"] in {"big.bin", "text"}
+            assert staged(tmp_path) == []
+            assert visible(tmp_path, run_id) == {}
+        client.log_text(run_id, "fits", "fits")
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, before)
+        assert client.log_artifact(run_id, big).file_size == SIZE
+
+
 def _renamed(chunks: list[Any], path: str) -> list[Any]:
     first = artifacts.pb.ArtifactChunk()
     first.CopyFrom(chunks[0])
     first.path = path
     return [first, *chunks[1:]]
+
+
+@pytest.mark.parametrize("size", [1000, 9 * 2**20], ids=["small", "large"])
+@pytest.mark.parametrize("kind", ["sync", "aio"])
+async def test_who_reads_while_a_file_is_replaced_reads_one_whole(
+    served: Served, run_id: str, tmp_path: Path, kind: str, size: int
+) -> None:
+    """Two clients log one path at once, over and over; a third only ever sees whole files."""
+    driver = Driver(kind, served.address)
+    contents = [bytes([number]) * size for number in range(2)]
+    paths = [tmp_path / f"{number}" / "same" for number in range(2)]
+    for path, content in zip(paths, contents, strict=True):
+        path.parent.mkdir()
+        path.write_bytes(content)
+    await driver.call("log_artifact", run_id, paths[0])
+
+    async def write(path: Path) -> None:
+        client = driver.open()
+        for _ in range(4):
+            stored = await driver.call("log_artifact", run_id, path, on=client)
+            assert stored.sha256 == sha256(contents[int(path.parent.name)])
+
+    writing = asyncio.ensure_future(asyncio.gather(*map(write, paths)))
+    client = driver.open()
+    reads = 0
+    while not writing.done() or not reads:
+        listed = await driver.call("list_artifacts", run_id, on=client)
+        assert [(one.path, one.file_size) for one in listed] == [("same", size)]
+        assert await driver.call("read_artifact", run_id, "same", on=client) in contents
+        place = await driver.call("download_artifacts", run_id, "", tmp_path / "out", on=client)
+        assert artifacts.content(f"{place}/same") in contents
+        reads += 1
+    await writing
+    await driver.close()
 
 
 async def test_a_file_that_shrinks_while_it_is_sent_is_refused(

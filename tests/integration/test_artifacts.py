@@ -11,7 +11,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-from mlflow import MlflowClient
 
 from mlflow_grpc import (
     ActiveRun,
@@ -25,10 +24,7 @@ from mlflow_grpc import (
 )
 from mlflow_grpc.v1.run_service_pb2_grpc import RunServiceStub
 from tests import artifacts
-from tests.benchmarks.processes import rest_server
-from tests.benchmarks.seeding import database_uri
 from tests.conftest import Served
-from tests.servers import ServerProcess
 from tests.unit.client.driver import Driver
 
 LARGE = os.urandom(9 * 2**20 + 17)
@@ -128,25 +124,6 @@ def test_ranges(run: ActiveRun, client: Client, served: Served) -> None:
         assert part.chunks[0].sha256 == artifacts.sha256(b"34")
 
 
-def test_content_of_other_libraries(run: ActiveRun, client: Client) -> None:
-    import numpy as np
-    from PIL import Image
-
-    run.log_dict({"a": [1, 2]}, "d.json")
-    run.log_dict({"a": [1, 2]}, "d.yaml")
-    run.log_image(np.linspace(0, 1, 12).reshape(3, 4), "float.png")
-    run.log_image(Image.new("RGB", (2, 2), "red"), "red.jpg")
-    read = {one.path: client.read_artifact(run.run_id, one.path) for one in run.list_artifacts()}
-    assert read["d.json"] == b'{\n  "a": [\n    1,\n    2\n  ]\n}'
-    assert read["d.yaml"] == b"a:\n- 1\n- 2\n"
-    assert read["float.png"].startswith(b"\x89PNG")
-    assert read["red.jpg"].startswith(b"\xff\xd8")
-    with pytest.raises(TypeError, match="no figure"):
-        run.log_figure(object(), "x.png")
-    with pytest.raises(ValueError, match="0 to 1"):
-        run.log_image(np.array([[2.0]]), "x.png")
-
-
 def test_a_file_is_replaced_whole(run: ActiveRun, client: Client) -> None:
     run.log_text("old", "a/f")
     run.log_text("new and longer", "a/f")
@@ -170,63 +147,6 @@ def test_two_uploads_of_one_path_leave_one_whole_file(served: Served, run: Activ
         thread.join()
     with Client(served.address) as client:
         assert client.read_artifact(run.run_id, "same") in contents
-
-
-def test_models_and_versions_can_be_read(served: Served, run: ActiveRun, client: Client) -> None:
-    mlflow = MlflowClient(served.backend_store_uri, served.backend_store_uri)
-    model = mlflow.create_logged_model("0", name="m", source_run_id=run.run_id)
-    client.log_text(f"models:/{model.model_id}", "logged", "MLmodel")
-    run.log_text("of the run", "plain/MLmodel")
-    name = f"versions-{run.run_id}"
-    client.register_model(name, f"models:/{model.model_id}", model_id=model.model_id)
-    client.register_model(name, f"runs:/{run.run_id}/plain")
-    client.set_registered_model_alias(name, "best", "2")
-    for uri, content in (
-        (f"models:/{model.model_id}", b"logged"),
-        (f"models:/{name}/1", b"logged"),
-        (f"models:/{name}/2", b"of the run"),
-        (f"models:/{name}@best", b"of the run"),
-    ):
-        assert [one.path for one in client.list_artifacts(uri)] == ["MLmodel"]
-        assert client.read_artifact(uri, "MLmodel") == content
-        assert Path(client.download_artifacts(uri), "MLmodel").read_bytes() == content
-
-
-def test_mlflow_server_sees_the_same_files(tmp_path: Path, folder: Path) -> None:
-    """`mlflow server` over the same database and destination, beside this one."""
-    uri = database_uri(tmp_path)
-    place = (tmp_path / "artifacts").as_uri()
-    served = ("--backend-store-uri", uri, "--artifacts-destination", place)
-    with ServerProcess(tmp_path, *served) as ours, Client(ours.address) as client:
-        run = client.start_run()
-        run.log_artifacts(folder, "top")
-        with rest_server(tmp_path, serve_artifacts=True, workers=1) as url:
-            mlflow = MlflowClient(url, url)
-            theirs = {
-                (one.path, one.is_dir, one.file_size or 0)
-                for inside in ("top", "top/deep", "top/deep/er")
-                for one in mlflow.list_artifacts(run.run_id, inside)
-            }
-            listed = client.list_artifacts(run.run_id, "top", recursive=True)
-            assert theirs == {(one.path, one.is_dir, one.file_size or 0) for one in listed}
-            got = mlflow.download_artifacts(run.run_id, "top", str(tmp_path))
-            assert artifacts.files_below(Path(got)) == artifacts.files_below(folder)
-            mlflow.log_text(run.run_id, "from MLflow", "theirs.txt")
-            assert client.read_artifact(run.run_id, "theirs.txt") == b"from MLflow"
-            check_in_front_of(url, tmp_path / "front", run.run_id)
-
-
-def check_in_front_of(url: str, folder: Path, run_id: str) -> None:
-    """A server of ours whose tracking store is `mlflow server` reads and writes through it."""
-    folder.mkdir()
-    staging = ("--artifacts-staging", str(folder / "staging"))
-    arguments = ("--backend-store-uri", url, *staging)
-    with ServerProcess(folder, *arguments) as front, Client(front.address) as client:
-        assert client.read_artifact(run_id, "theirs.txt") == b"from MLflow"
-        client.log_text(run_id, "through MLflow", "front/ours.txt")
-        assert client.read_artifact(run_id, "front/ours.txt") == b"through MLflow"
-        assert [one.path for one in client.list_artifacts(run_id, "front")] == ["front/ours.txt"]
-        assert MlflowClient(url, url).list_artifacts(run_id, "front")[0].path == "front/ours.txt"
 
 
 def test_no_host_is_called_for_a_model(client: Client, run: ActiveRun) -> None:

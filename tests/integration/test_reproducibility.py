@@ -10,14 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from mlflow_grpc import Client
 from tests.conftest import Served
-from tests.unit.client.driver import Driver
 
 PROGRAM = """
 import asyncio, sys
@@ -95,42 +93,73 @@ def test_a_run_records_its_environment(
     assert "hunter2" not in json.dumps(tags) + packages
 
 
-@pytest.mark.parametrize("kind", ["sync", "aio"])
-async def test_data_becomes_datasets(served: Served, tmp_path: Path, kind: str) -> None:
-    driver = Driver(kind, served.address)
-    run_id = (await driver.call("create_run", "0")).info.run_id
-    frame = pd.DataFrame({"x": [1.0, 2.0], "n": [1, 2], "s": ["a", "b"]})
-    table = tmp_path / "table.csv"
-    frame.to_csv(table)
-    import mlflow.data
+BESIDE = """
+import json, sys
+import mlflow, pandas
+from mlflow_grpc import Client
 
-    theirs = mlflow.data.from_pandas(frame, name="theirs")
-    for data, context, options in (
-        (frame, "training", {"name": "frame", "source": "s3://bucket/x.csv"}),
-        (np.zeros((4, 2)), "testing", {"name": "array"}),
-        (table, None, {}),
-        (theirs, "validation", {}),
-    ):
-        await driver.call("log_dataset", run_id, data, context, **options)
-    with pytest.raises(TypeError, match="no dataset"):
-        await driver.call("log_dataset", run_id, object())
-    stored = {
-        one.dataset.name: (one.dataset, {tag.key: tag.value for tag in one.tags})
-        for one in MlflowClient(served.backend_store_uri).get_run(run_id).inputs.dataset_inputs
-    }
-    assert set(stored) == {"frame", "array", "table.csv", "theirs"}
-    dataset, tags = stored["frame"]
-    assert tags == {"mlflow.data.context": "training"}
-    assert (dataset.source_type, json.loads(dataset.source)) == ("s3", {"uri": "s3://bucket/x.csv"})
-    assert json.loads(dataset.profile) == {"num_rows": 2, "num_elements": 6}
-    columns = json.loads(dataset.schema)["mlflow_colspec"]
-    assert [(c["name"], c["type"]) for c in columns] == [
-        ("x", "double"),
-        ("n", "long"),
-        ("s", "string"),
-    ]
-    assert json.loads(stored["array"][0].profile)["features_shape"] == [4, 2]
-    # MLflow keeps one dataset for the same name and content, with its first source.
-    assert Path(json.loads(stored["table.csv"][0].source)["uri"]).name == "table.csv"
-    assert stored["theirs"][0].digest == theirs.digest
-    await driver.close()
+frame = pandas.DataFrame({"x": [1.0, 2.0], "s": ["a", "b"]})
+tables = [("with code", None), ("with file", "/data/x.csv")]
+mlflow.set_tracking_uri(sys.argv[2])
+mlflow.set_experiment(experiment_id=sys.argv[3])
+with mlflow.start_run(run_name="r") as theirs:
+    for name, source in tables:
+        mlflow.log_input(mlflow.data.from_pandas(frame, name=name, source=source), "training")
+with Client(sys.argv[1]) as client:
+    other = client.create_experiment("of " + sys.argv[3])
+    with client.start_run(other, run_name="r", capture_environment=True) as ours:
+        for name, source in tables:
+            ours.log_dataset(frame, "training", name=name, source=source)
+print(json.dumps([theirs.info.run_id, ours.run_id]))
+"""
+# What MLflow does not record.
+MORE_TAGS = {
+    "mlflow.source.git.dirty",
+    "environment.python_version",
+    "environment.platform",
+    "environment.command_line",
+}
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["here", *(pytest.param(p, marks=pytest.mark.slow) for p in ("below", "ignored", "detached"))],
+)
+def test_a_run_holds_what_one_of_mlflow_does(served: Served, tmp_path: Path, place: str) -> None:
+    """The same program starts a run of each kind: user, source, commit and datasets are equal."""
+    script = tmp_path / ("train.py" if place == "here" else "some/where/train.py")
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text(BESIDE)
+    (tmp_path / ".gitignore").write_text("some\n" if place == "ignored" else "")
+    git(tmp_path, "init")
+    for name in ("second", "origin"):
+        git(tmp_path, "remote", "add", name, f"https://me:hunter2@git.example/{name}.git")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "one")
+    if place == "detached":
+        git(tmp_path, "checkout", "--detach")
+    mlflow = MlflowClient(served.backend_store_uri)
+    experiment_id = mlflow.create_experiment(f"{tmp_path}")
+    arguments = [served.address, served.backend_store_uri, experiment_id]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script.relative_to(tmp_path)), *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    theirs, ours = map(mlflow.get_run, json.loads(done.stdout.splitlines()[-1]))
+    tags = {key: value for key, value in ours.data.tags.items() if key not in MORE_TAGS}
+    assert tags == theirs.data.tags
+    assert ("mlflow.source.git.commit" in tags) is (place != "ignored")
+    assert MORE_TAGS - {"mlflow.source.git.dirty"} <= set(ours.data.tags)
+    assert ours.info.user_id == theirs.info.user_id
+    assert _inputs(ours) == _inputs(theirs)
+    assert len(_inputs(ours)) == 2
+    assert "hunter2" not in json.dumps(ours.to_dictionary())
+
+
+def _inputs(run: Run) -> list[str]:
+    return sorted(json.dumps(one.to_dictionary()) for one in run.inputs.dataset_inputs)

@@ -80,8 +80,11 @@ class LocalRoot:
                 found = sorted(
                     (entry.name, is_dir, 0 if is_dir else entry.stat(follow_symlinks=False).st_size)
                     for entry in entries
-                    if (is_dir := entry.is_dir(follow_symlinks=False))
-                    or entry.is_file(follow_symlinks=False)
+                    if _is_text(entry.name)
+                    and (
+                        (is_dir := entry.is_dir(follow_symlinks=False))
+                        or entry.is_file(follow_symlinks=False)
+                    )
                 )
         finally:
             os.close(folder)
@@ -153,6 +156,15 @@ class LocalWriter:
 
 def _is_there(folder: int) -> bool:
     return os.fstat(folder).st_nlink > 0
+
+
+def _is_text(name: str) -> bool:
+    """Whether a message can carry a name: not if it has bytes that are no UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _step(folder: int, part: str) -> int:

@@ -15,6 +15,7 @@ Parts = tuple[str, ...]
 
 _MOST_BYTES = 1024
 _MOST_PART_BYTES = 255
+_MOST_SHOWN = 100
 _DRIVE = re.compile(r"[A-Za-z]:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # MLflow's lists leave out names that begin so: its own files that are being written.
@@ -30,7 +31,8 @@ def parse(path: str, field: str) -> Parts:
     parts = tuple(path.split("/"))
     fault = _fault(path, parts)
     if fault:
-        raise InvalidFieldError(field, fault)
+        # The caller may have sent many, by the name of their folder.
+        raise InvalidFieldError(field, f"{_short(path)!r} {fault}" if path else fault)
     return parts
 
 
@@ -54,6 +56,10 @@ def _fault(path: str, parts: Parts) -> str | None:
     if not _is_plain(path):
         return "is one that MLflow would decode to another: leave out '#', '%..', '?' and ';'"
     return None
+
+
+def _short(path: str) -> str:
+    return path if len(path) <= _MOST_SHOWN else f"{path[:_MOST_SHOWN]}..."
 
 
 def _is_plain(path: str) -> bool:

@@ -6,21 +6,27 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from mlflow_grpc_server.exceptions import ConcurrentUploadError, NoSpaceError
 
 __all__ = ["STAGING_NAME", "Staging"]
 
+T = TypeVar("T")
+
 STAGING_NAME = ".mlflow-grpc-staging"
 
+# What may be swept. An operator may name a folder that others use as well.
+_OURS = re.compile(r"[0-9a-f]{32}\.tmp|[0-9a-f]{40}\.part|mlflow-grpc-named-.+")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -40,18 +46,14 @@ class Staging:
         """Make a new empty file; return its path and a locked descriptor."""
         path = self.folder / f"{uuid.uuid4().hex}.tmp"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        try:
-            descriptor = os.open(path, flags, 0o666)
-        except FileNotFoundError:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, flags, 0o666)
+        descriptor = self._there(lambda: os.open(path, flags, 0o666))
         _lock(descriptor)
         return path, descriptor
 
     @contextmanager
     def beside(self) -> Iterator[Path]:
         """A folder that is there for the block, for a file that needs a name of its own."""
-        folder = Path(tempfile.mkdtemp(prefix="named-", dir=self.folder))
+        folder = Path(tempfile.mkdtemp(prefix="mlflow-grpc-named-", dir=self.folder))
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
             _lock(descriptor)
@@ -65,9 +67,9 @@ class Staging:
 
         Raises ConcurrentUploadError if another call has it open.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.part(key)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        descriptor = self._there(lambda: os.open(path, flags, 0o666))
         if not _lock(descriptor):
             os.close(descriptor)
             raise ConcurrentUploadError(shown)
@@ -92,13 +94,12 @@ class Staging:
 
     def free_bytes(self) -> int:
         """Return how many more bytes there is room for."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        found = os.statvfs(self.folder)
+        found = self._there(lambda: os.statvfs(self.folder))
         free = found.f_bavail * found.f_frsize
         if self._most_bytes is None:
             return free
         with os.scandir(self.folder) as entries:
-            used = sum(_size(entry) for entry in entries)
+            used = sum(_size(entry) for entry in entries if _OURS.fullmatch(entry.name))
         return max(0, min(free, self._most_bytes - used))
 
     def full(self, error: OSError, path: str) -> NoSpaceError | None:
@@ -114,12 +115,33 @@ class Staging:
         now = time.time()
         with suppress(FileNotFoundError), os.scandir(self.folder) as entries:
             for entry in entries:
+                if not _OURS.fullmatch(entry.name):
+                    continue
                 with suppress(FileNotFoundError):
                     since = max(self._opened, entry.stat(follow_symlinks=False).st_mtime)
                     if now - since <= seconds:
                         continue
                     deleted += _delete_unlocked(entry.path)
         return deleted
+
+    def remove(self) -> bool:
+        """Delete the folder if nothing is in it; return whether it is gone. Its next use makes it
+        anew."""
+        try:
+            os.rmdir(self.folder)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    def _there(self, use: Callable[[], T]) -> T:
+        """Return what `use` does, with the folder there."""
+        try:
+            return use()
+        except FileNotFoundError:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return use()
 
 
 def _lock(descriptor: int) -> bool:

@@ -83,8 +83,13 @@ class Artifacts:
         self._shared = _local_folders(places)
         self._lock = threading.Lock()
         self._stagings: dict[Path, Staging] = {}
-        for folder in self._shared:
-            self._staging(folder / STAGING_NAME)
+        # What a server before this one left there is swept, whether or not it is used again.
+        self._kept = {folder / STAGING_NAME for folder in self._shared}
+        for folder in self._kept:
+            self._staging(folder)
+        if places.staging or any(not is_local_uri(uri) for uri in _locations(places)):
+            self._kept.add(_remote_staging(places))
+            self._staging(_remote_staging(places), places.staging_bytes)
 
     def upload(self, owner: Owner) -> Upload:
         """Begin to store files."""
@@ -118,6 +123,10 @@ class Artifacts:
             deleted = staging.sweep(seconds)
             if deleted:
                 _logger.info("deleted %d unfinished uploads", deleted)
+            # Runs of experiments with a location of their own have a staging each.
+            if staging.folder not in self._kept and staging.remove():
+                with self._lock:
+                    self._stagings.pop(staging.folder, None)
 
     def _writable(self, owner: Owner) -> Root:
         if owner.run_id:
@@ -173,9 +182,13 @@ class Artifacts:
             return self._stagings.setdefault(folder, Staging(folder, most_bytes))
 
 
+def _locations(places: Places) -> list[str]:
+    uris = (places.destination, places.default_root)
+    return [uri for uri in uris if uri and urlsplit(uri).scheme != "mlflow-artifacts"]
+
+
 def _local_folders(places: Places) -> list[Path]:
-    uris = [uri for uri in (places.destination, places.default_root) if uri]
-    return [_folder(uri) for uri in uris if is_local_uri(uri)]
+    return [_folder(uri) for uri in _locations(places) if is_local_uri(uri)]
 
 
 def _folder(uri: str) -> Path:

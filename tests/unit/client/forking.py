@@ -10,7 +10,10 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
+import threading
 from collections.abc import Callable
+from typing import BinaryIO
 
 import pytest
 
@@ -166,9 +169,101 @@ def callback(address: str) -> None:
         assert forked
 
 
+def files(address: str) -> None:
+    """Forks between uploads: the child has none of its parent's client, and one of its own."""
+    client = Client(address)
+    run = client.start_run(run_name="parent")
+    run.log_text("x" * 100, "parent/before")
+    assert run.download_artifacts("there")
+
+    def work() -> None:
+        folder = tempfile.mkdtemp()
+        for call in (
+            lambda: run.log_text("x", "never"),
+            lambda: run.log_artifact(__file__),
+            lambda: run.log_artifacts(some_files()),
+            lambda: run.log_image(FakeImage(), key="never"),
+            lambda: list(run.list_artifacts()),
+            lambda: run.download_artifacts("there", folder),
+            lambda: client.read_artifact(run.run_id, "there"),
+            lambda: client.get_artifact_upload(run.run_id, "p", "u"),
+        ):
+            refused(call, "before the fork")
+        assert os.listdir(folder) == []
+        with Client(address) as own, own.start_run(run_name="child") as mine:
+            mine.log_text("x", "child/one")
+            mine.log_artifacts(some_files(), "child/many")
+            assert mine.download_artifacts("there", folder)
+
+    for _ in range(2):
+        in_child(work)
+        run.log_text("x", "parent/after")
+        assert client.read_artifact(run.run_id, "there") == b"there"
+    run.end()
+    client.close()
+
+
+def some_files() -> str:
+    """A new folder with files."""
+    folder = tempfile.mkdtemp()
+    for number in range(3):
+        with open(f"{folder}/{number}", "wb") as file:
+            file.write(b"x" * number)
+    return folder
+
+
+class FakeImage:
+    """What `log_image` asks of an image."""
+
+    size = (1, 1)
+
+    def resize(self, size: object) -> FakeImage:
+        return self
+
+    def save(self, file: BinaryIO, format: str) -> None:
+        file.write(b"image")
+
+
+def transferring(address: str) -> None:
+    """Forks in the middle of an upload, and of a download, in another thread."""
+    with Client(address) as client, client.start_run(run_name="parent") as run:
+        for transfer in (
+            lambda wait: run.log_artifacts(some_files(), "parent", progress=wait),
+            lambda wait: run.download_artifacts("there", progress=wait),
+        ):
+            moving, forked = threading.Event(), threading.Event()
+
+            def wait(
+                progress: object, moving: threading.Event = moving, forked: threading.Event = forked
+            ) -> None:
+                moving.set()
+                assert forked.wait(SECONDS)
+
+            thread = threading.Thread(target=transfer, args=[wait])
+            thread.start()
+            assert moving.wait(SECONDS)
+            in_child(
+                lambda: refused(lambda: Client(address), "in the middle of a call"), by_exit=False
+            )
+            forked.set()
+            thread.join()
+        # It is over, and what is forked now can log.
+        in_child(lambda: log_from_here(address, "child"))
+
+
 SCENARIOS = {
     scenario.__name__: scenario
-    for scenario in (imported, streaming, pool, away, asyncio_used, unsupported, callback)
+    for scenario in (
+        imported,
+        streaming,
+        pool,
+        away,
+        asyncio_used,
+        unsupported,
+        callback,
+        files,
+        transferring,
+    )
 }
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ def test_every_twin_is_listed() -> None:
         "artifacts.py",
         "base.py",
         "client.py",
+        "datasets.py",
         "run_artifacts.py",
         "streaming.py",
         "transfers.py",

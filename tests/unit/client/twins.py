@@ -14,7 +14,6 @@ import mlflow_grpc
 PACKAGE = Path(mlflow_grpc.__file__).parent
 MODULES = (
     "comparison.py",
-    "datasets.py",
     "experiments.py",
     "listing.py",
     "registry.py",

@@ -78,6 +78,8 @@ STORED = [
     "trailing.",
     "x" * 255,
     "ü" * 127,
+    # MLflow's server takes a folder `x` with one file `x` for the file.
+    "/".join(letter * 199 for letter in "vwxyz"),
     unicodedata.normalize("NFC", "é/ö"),
     unicodedata.normalize("NFD", "é/ö"),
     "\u202etxt.exe",

@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from mlflow_grpc._entities import Dataset, DatasetInput
+from mlflow_grpc._environment import source_tags
 
 __all__ = ["CONTEXT_TAG", "dataset_input"]
 
@@ -17,6 +19,8 @@ CONTEXT_TAG = "mlflow.data.context"
 
 _READ_BYTES = 2**20
 _DIGEST_LENGTH = 8
+# MLflow looks at no more; the length of the data is in the digest too.
+_DIGEST_ROWS = 10_000
 
 
 def dataset_input(
@@ -74,38 +78,87 @@ def _of_mlflow(data: Any, name: str | None) -> Dataset:
 
 
 def _of_frame(frame: Any, name: str | None, source: str | None) -> Dataset:
-    import pandas
-
-    hashed = pandas.util.hash_pandas_object(frame, index=False).to_numpy()
-    digest = hashlib.sha256(json.dumps([str(column) for column in frame.columns]).encode())
-    digest.update(hashed.tobytes())
-    columns = [
-        {"type": _mlflow_type(dtype), "name": str(column), "required": True}
-        for column, dtype in zip(frame.columns, frame.dtypes, strict=True)
-    ]
     return _described(
         name or "dataset",
-        digest.hexdigest(),
+        _frame_digest(frame),
         _at(source),
-        {"mlflow_colspec": columns},
+        _frame_schema(frame),
         {"num_rows": len(frame), "num_elements": int(frame.size)},
     )
 
 
+def _frame_digest(frame: Any) -> str:
+    """What MLflow makes of the same frame, so that both name one dataset."""
+    import numpy
+    import pandas
+
+    first = frame.head(_DIGEST_ROWS)
+    texts = [
+        column
+        for index, column in enumerate(first.columns)
+        if all(isinstance(value, str) for value in first.iloc[:, index])
+    ]
+    numbers = first.select_dtypes(include=[numpy.number]).columns
+    hashed = pandas.util.hash_pandas_object(first[pandas.Index(texts).union(numbers)])
+    columns = (str(column).encode() for column in frame.columns)
+    return _md5(hashed.to_numpy(), numpy.int64(len(frame)), *columns)
+
+
+def _frame_schema(frame: Any) -> Mapping[str, Any]:
+    """MLflow's schema of the columns; none if there is a column that it has no simple type for."""
+    columns = []
+    for index, label in enumerate(frame.columns):
+        column = frame.iloc[:, index]
+        kind = _column_type(column)
+        if kind is None:
+            return {}
+        name = label if isinstance(label, (str, int)) else str(label)
+        columns.append({"type": kind, "name": name, "required": not column.isna().any()})
+    return {"mlflow_colspec": columns}
+
+
 def _of_array(array: Any, name: str | None, source: str | None) -> Dataset:
-    digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
-    digest.update(array.tobytes())
     spec = {
         "type": "tensor",
-        "tensor-spec": {"dtype": str(array.dtype), "shape": [-1, *array.shape[1:]]},
+        "tensor-spec": {"dtype": _tensor_type(array.dtype), "shape": [-1, *array.shape[1:]]},
     }
+    schema = {"mlflow_tensorspec": {"features": json.dumps([spec]), "targets": None}}
     return _described(
         name or "dataset",
-        digest.hexdigest(),
+        _array_digest(array),
         _at(source),
-        {"mlflow_tensorspec": {"features": json.dumps([spec]), "targets": None}},
-        {"features_shape": list(array.shape), "features_nbytes": int(array.nbytes)},
+        schema if array.ndim else {},
+        {
+            "features_shape": list(array.shape),
+            "features_size": int(array.size),
+            "features_nbytes": int(array.nbytes),
+        },
     )
+
+
+def _array_digest(array: Any) -> str:
+    """What MLflow makes of the same array, which takes pandas, as MLflow itself does."""
+    import numpy
+
+    shape = [numpy.int64(length) for length in array.shape]
+    try:
+        import pandas
+    except ImportError:
+        return _md5(str(array.dtype).encode(), *shape, array.tobytes())
+    first = array.flatten()[:_DIGEST_ROWS]
+    try:
+        hashed = pandas.util.hash_array(first)
+    except TypeError:
+        # Objects that cannot be hashed.
+        hashed = numpy.int64(first.size)
+    return _md5(hashed, *shape)
+
+
+def _md5(*elements: Any) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    for element in elements:
+        digest.update(element)
+    return digest.hexdigest()
 
 
 def _described(
@@ -129,15 +182,30 @@ def _described(
 def _at(source: str | None) -> tuple[str, str]:
     """The type and text of a source: a URI or path, or the code that runs."""
     if source is None:
-        return "code", json.dumps({"tags": {}})
-    scheme = source.partition("://")[0] if "://" in source else "local"
-    return scheme, json.dumps({"uri": source})
+        return "code", json.dumps({"tags": source_tags()})
+    scheme = source.partition("://")[0] if "://" in source else "file"
+    if scheme in ("http", "https"):
+        return "http", json.dumps({"url": source})
+    return "local" if scheme == "file" else scheme, json.dumps({"uri": source})
 
 
-def _mlflow_type(dtype: Any) -> str:
-    kind, size = getattr(dtype, "kind", "O"), getattr(dtype, "itemsize", 8)
+def _column_type(column: Any) -> str | None:
+    """MLflow's name of the type of a column."""
+    kind, size = column.dtype.kind, getattr(column.dtype, "itemsize", 0)
     if kind in "iu":
-        return "long" if size > 4 else "integer"
+        # The unsigned need a bit more, and the largest have no type.
+        bits = size * 8 + (kind == "u")
+        return "integer" if bits <= 32 else "long" if bits <= 64 else None
     if kind == "f":
-        return "double" if size > 4 else "float"
-    return {"b": "boolean", "M": "datetime"}.get(kind, "string")
+        return "float" if size <= 4 else "double"
+    if kind in "bMU":
+        return {"b": "boolean", "M": "datetime", "U": "string"}[kind]
+    if not len(column):
+        return "string"
+    found = tuple({type(value) for value in column[column.notna()]})
+    return {(): "any", (str,): "string", (bytes,): "binary", (date,): "datetime"}.get(found)
+
+
+def _tensor_type(dtype: Any) -> str:
+    # Without the length, as the next batch may have longer texts.
+    return {"U": "str", "S": "bytes"}.get(dtype.kind, str(dtype))

@@ -14,15 +14,23 @@ import sys
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any
 
-__all__ = ["REQUIREMENTS_FILE", "Environment", "capture"]
+__all__ = ["REQUIREMENTS_FILE", "Environment", "capture", "source_tags"]
 
 REQUIREMENTS_FILE = "environment/requirements.txt"
 
 _GIT_SECONDS = 10
 _MOST_COMMAND = 4000
-_SECRET = re.compile(r"(pass(word|wd|phrase)?|secret|token|key|credential|auth)", re.IGNORECASE)
+# How the names of secrets end.
+_SECRETS = (
+    *("password", "passwd", "pwd", "passphrase", "secret", "secrets", "token", "credential"),
+    *("credentials", "auth", "authorization", "apikey", "accesskey", "secretkey", "privatekey"),
+)
+_KEYS = ("key", "keys")
+# A name and what sets it off from its value, as in options, variables, headers and JSON.
+_NAMED = re.compile(r"""([A-Za-z][\w.-]*)["']?\s*[=:]""")
+_LOGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s?#]*@")
 
 
 @dataclass(frozen=True)
@@ -35,19 +43,37 @@ class Environment:
 
 def capture() -> Environment:
     """What this process is: for a run that it starts. Takes about as long as `git status`."""
-    program = sys.argv[0] if sys.argv else ""
-    script = Path(program)
-    folder = script.resolve().parent if script.is_file() else Path.cwd()
     tags = {
-        "mlflow.user": _user(),
-        "mlflow.source.name": _source_name(program),
-        "mlflow.source.type": "NOTEBOOK" if "ipykernel" in sys.modules else "LOCAL",
+        **source_tags(),
+        "mlflow.source.git.dirty": _dirty(_folder()),
         "environment.python_version": platform.python_version(),
         "environment.platform": platform.platform(),
         "environment.command_line": _command_line(),
-        **_git(folder),
     }
     return Environment({key: value for key, value in tags.items() if value}, _requirements())
+
+
+def source_tags() -> dict[str, str]:
+    """Who runs what: the tags that a run started by MLflow has, in the same order."""
+    shell = _notebook_shell()
+    tags = {
+        "mlflow.user": _user(),
+        "mlflow.source.name": _notebook_name(shell) or _program() or "<console>",
+        "mlflow.source.type": "LOCAL" if shell is None else "NOTEBOOK",
+        **_git(_folder()),
+    }
+    return {key: value for key, value in tags.items() if value}
+
+
+def _program() -> str:
+    return sys.argv[0] if sys.argv else ""
+
+
+def _folder() -> Path:
+    script = Path(_program())
+    # The program of a notebook is its kernel.
+    here = _notebook_shell() is not None or not script.is_file()
+    return Path.cwd() if here else script.resolve().parent
 
 
 def _user() -> str:
@@ -62,45 +88,72 @@ def _user() -> str:
         return ""
 
 
-def _source_name(program: str) -> str:
-    main = sys.modules.get("__main__")
-    spec = getattr(main, "__spec__", None)
-    if spec is not None and spec.name:
-        return f"-m {spec.name.removesuffix('.__main__')}"
-    return program or sys.executable
+def _notebook_shell() -> Any:
+    """The shell of the notebook that this code runs in, None elsewhere."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    # In a terminal it has no kernel.
+    return shell if hasattr(shell, "kernel") else None
+
+
+def _notebook_name(shell: Any) -> str:
+    # Where Visual Studio Code leaves it; others leave it nowhere but in variables.
+    path = {} if shell is None else shell.user_ns
+    return os.path.basename(str(path.get("__vsc_ipynb_file__", "")))
 
 
 def _command_line() -> str:
     arguments = list(getattr(sys, "orig_argv", sys.argv))
-    shown: list[str] = []
-    for index, argument in enumerate(arguments):
-        name, equals, _ = argument.partition("=")
-        before = arguments[index - 1] if index else ""
-        if equals and _SECRET.search(name):
-            shown.append(f"{name}=***")
-        elif before.startswith("-") and "=" not in before and _SECRET.search(before):
-            shown.append("***")
-        else:
-            shown.append(_without_login(argument))
+    before = ["", *arguments]
+    shown = [
+        "***" if _hands_over_a_secret(option) else _without_secrets(argument)
+        for option, argument in zip(before, arguments, strict=False)
+    ]
     return shlex.join(shown)[:_MOST_COMMAND]
 
 
+def _hands_over_a_secret(option: str) -> bool:
+    """Whether the next argument is the value of an option that is named like a secret."""
+    return option.startswith("-") and not _NAMED.search(option) and _names_a_secret(option)
+
+
+def _without_secrets(argument: str) -> str:
+    """An argument up to a value that is named like a secret, with no logins in URLs."""
+    for named in _NAMED.finditer(argument):
+        if _names_a_secret(named[1]):
+            return _without_login(argument[: named.end()]) + "***"
+    return _without_login(argument)
+
+
+def _names_a_secret(name: str) -> bool:
+    # API_KEY, apiKey and api-key are all of the words api and key.
+    words = re.sub("([a-z])([A-Z])", r"\1 \2", name).lower()
+    return any(word in _KEYS or word.endswith(_SECRETS) for word in re.split("[^a-z]+", words))
+
+
 def _git(folder: Path) -> dict[str, str]:
-    commit = _ask_git(folder, "rev-parse", "HEAD")
+    commit = _commit(folder)
     if not commit:
         return {}
-    branch = _ask_git(folder, "rev-parse", "--abbrev-ref", "HEAD")
-    url = _without_login(_ask_git(folder, "config", "--get", "remote.origin.url"))
-    changed = _ask_git(folder, "status", "--porcelain", "--untracked-files=no")
-    # MLflow has two names for branch and URL, and its pages read both.
+    remotes = _ask_git(folder, "config", "--get-regexp", r"^remote\..*\.url$")
     return {
         "mlflow.source.git.commit": commit,
-        "mlflow.source.git.branch": "" if branch == "HEAD" else branch,
-        "mlflow.gitBranch": "" if branch == "HEAD" else branch,
-        "mlflow.source.git.repoURL": url,
-        "mlflow.gitRepoURL": url,
-        "mlflow.source.git.dirty": "true" if changed else "false",
+        "mlflow.source.git.branch": _ask_git(folder, "symbolic-ref", "--short", "--quiet", "HEAD"),
+        "mlflow.source.git.repoURL": _without_login(remotes.partition("\n")[0].partition(" ")[2]),
     }
+
+
+def _commit(folder: Path) -> str:
+    # A program in a folder that git is to ignore, such as `.venv`, is not of that commit.
+    if _ask_git(folder, "check-ignore", "."):
+        return ""
+    return _ask_git(folder, "rev-parse", "HEAD")
+
+
+def _dirty(folder: Path) -> str:
+    if not _commit(folder):
+        return ""
+    return "true" if _ask_git(folder, "status", "--porcelain", "--untracked-files=no") else "false"
 
 
 def _ask_git(folder: Path, *arguments: str) -> str:
@@ -119,14 +172,8 @@ def _ask_git(folder: Path, *arguments: str) -> str:
 
 
 def _without_login(text: str) -> str:
-    """A URL without the user and password in it; other text as it is."""
-    if "://" not in text or "@" not in text:
-        return text
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return "***"
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    """A text without the users and passwords in its URLs."""
+    return _LOGIN.sub(r"\1", text)
 
 
 def _requirements() -> str:

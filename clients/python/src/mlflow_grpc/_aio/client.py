@@ -108,7 +108,9 @@ class AsyncClient(
             started = AsyncActiveRun(self, run)
             if captured.requirements:
                 try:
-                    await started.log_text(captured.requirements, REQUIREMENTS_FILE)
+                    await self.log_text(
+                        run.info.run_id, captured.requirements, REQUIREMENTS_FILE, timeout=timeout
+                    )
                 except MlflowGrpcError:
                     # The run itself matters more.
                     _log.warning("could not log %s", REQUIREMENTS_FILE, exc_info=True)

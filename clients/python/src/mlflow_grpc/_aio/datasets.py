@@ -1,9 +1,8 @@
 """Datasets of runs."""
 
-# Made from _sync/datasets.py by tests/unit/client/twins.py; do not edit.
-
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +35,7 @@ class AsyncDatasetMethods(AsyncCaller):
         Raises `NotFoundError` if there is no such run, `FailedPreconditionError` if it is
         deleted, `TypeError` for what is no data.
         """
-        described = dataset_input(data, context, name, source, tags or {})
+        # Hashes data, reads files and asks git.
+        described = await asyncio.to_thread(dataset_input, data, context, name, source, tags or {})
         await self._call(calls.log_inputs(run_id, [described], []), timeout)
         return described.dataset

@@ -10,11 +10,11 @@ from mlflow_grpc._cli.output import Output
 from mlflow_grpc._sync.client import Client
 
 
-def add(subcommands: Any) -> None:
+def add(subcommands: Any, common: argparse.ArgumentParser) -> None:
     """Adds the subcommand, with those below it."""
     parser = subcommands.add_parser("artifacts", help="list, log and get artifacts")
     below = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    of = argparse.ArgumentParser(add_help=False)
+    of = argparse.ArgumentParser(add_help=False, parents=[common])
     of.add_argument("of", metavar="RUN", help="run id, or models:/... URI")
 
     listing = below.add_parser("list", parents=[of], help="list files and folders")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mlflow_grpc._cli.output import Output, number
+from mlflow_grpc._cli.output import Output, number, short
 from mlflow_grpc._entities import ComparedMetric, ComparedText, Comparison
 from mlflow_grpc._sync.client import Client
 
 
-def add(subcommands: Any) -> None:
+def add(subcommands: Any, common: argparse.ArgumentParser) -> None:
     """Adds the subcommand."""
-    parser = subcommands.add_parser("compare", help="put runs side by side")
+    parser = subcommands.add_parser("compare", parents=[common], help="put runs side by side")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="2 to 100 run ids")
     parser.add_argument("--all", action="store_true", help="also what agrees")
     parser.add_argument(
@@ -28,15 +28,15 @@ def add(subcommands: Any) -> None:
 def _run(client: Client, options: argparse.Namespace, output: Output) -> None:
     goals = {}
     for goal in options.goal:
-        key, equals, value = goal.rpartition("=")
-        if not equals:
+        key, _, value = goal.rpartition("=")
+        if not key or value.lower() not in ("minimize", "maximize"):
             raise ValueError(f"--goal {goal} is not of the form METRIC=minimize|maximize")
         goals[key] = value
     comparison = client.compare_runs(options.runs, goals)
     if output.as_json:
         output.values(comparison)
         return
-    columns = [f"{info.run_name} {info.run_id[:8]}" for info in comparison.runs]
+    columns = [f"{short(info.run_name)} {info.run_id[:8]}" for info in comparison.runs]
     for title, rows in (
         ("Params", _texts(comparison, comparison.params, every=options.all)),
         ("Tags", _texts(comparison, comparison.tags, every=options.all)),
@@ -54,7 +54,7 @@ def _texts(
     comparison: Comparison, texts: tuple[ComparedText, ...], *, every: bool
 ) -> list[list[str]]:
     return [
-        [text.key, *(text.values.get(info.run_id, "-") for info in comparison.runs)]
+        [text.key, *(short(text.values.get(info.run_id, "-")) for info in comparison.runs)]
         for text in texts
         if every or not text.agrees
     ]

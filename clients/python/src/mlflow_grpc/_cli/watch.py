@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
 from mlflow_grpc._calls.watch import MetricPoints, RunEnd, RunEvent
 from mlflow_grpc._cli.curves import Curves
 from mlflow_grpc._cli.live import LiveView
-from mlflow_grpc._cli.output import Output, number
+from mlflow_grpc._cli.output import Output, number, one_line, to_json
 from mlflow_grpc._sync.client import Client
 
 # How often the picture is drawn anew, a second.
 _FRAMES = 8
 
 
-def add(subcommands: Any) -> None:
+def add(subcommands: Any, common: argparse.ArgumentParser) -> None:
     """Adds the subcommand."""
     parser = subcommands.add_parser(
         "watch",
+        parents=[common],
         help="watch a run until it ends",
         description="Draw a run's metrics as they are stored, until the run ends. Not in a "
         "terminal, or without rich: a line for each point.",
@@ -58,16 +58,17 @@ def _run(client: Client, options: argparse.Namespace, output: Output) -> None:
 
 def _lines(event: RunEvent) -> list[str]:
     if isinstance(event, MetricPoints):
-        return [f"{m.key}  step {m.step}  {number(m.value)}" for m in event.metrics]
-    return [f"run {event.run.info.run_id} {event.run.info.run_name} {event.run.info.status}"]
+        return [f"{one_line(m.key)}  step {m.step}  {number(m.value)}" for m in event.metrics]
+    info = event.run.info
+    return [f"run {info.run_id} {one_line(info.run_name)} {info.status}"]
 
 
 def _json_lines(event: RunEvent) -> list[str]:
     if isinstance(event, MetricPoints):
         return [
-            json.dumps({"key": m.key, "value": m.value, "timestamp": m.timestamp, "step": m.step})
+            to_json({"key": m.key, "value": m.value, "timestamp": m.timestamp, "step": m.step})
             for m in event.metrics
         ]
     info = event.run.info
     kind = "end" if isinstance(event, RunEnd) else "run"
-    return [json.dumps({kind: info.run_id, "name": info.run_name, "status": str(info.status)})]
+    return [to_json({kind: info.run_id, "name": info.run_name, "status": str(info.status)})]

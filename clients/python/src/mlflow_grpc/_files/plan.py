@@ -38,6 +38,12 @@ class Source:
     size: int
     content: Path | bytes
 
+    def __post_init__(self) -> None:
+        try:
+            self.path.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"the name {self.path!r} is no text that UTF-8 can hold") from error
+
 
 @dataclass(frozen=True)
 class Batch(Generic[F]):

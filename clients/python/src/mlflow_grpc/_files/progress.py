@@ -35,7 +35,7 @@ def progress_of(
     """What to tell about bytes that moved, by path and number, from any thread.
 
     `option`: a callback; True or False for a bar or none; None for a bar if it is a large
-    transfer, stderr is a terminal and rich is installed.
+    transfer and rich is installed. There is none unless stderr is a terminal, or a notebook.
     """
     if callable(option):
         yield _counter(option, bytes_total, files_total)
@@ -77,11 +77,14 @@ def _bar(*, required: bool) -> Any:
         if required:
             raise
         return None
+    console = Console(stderr=True)
     return Bar(
         TextColumn("{task.description}"),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        # A log file would get its empty lines.
+        disable=not (console.is_terminal or console.is_jupyter),
     )

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from mlflow_grpc._calls import runs
 from mlflow_grpc._config import Deadline
 from mlflow_grpc._entities import Artifact
 from mlflow_grpc._files import content
@@ -92,15 +93,30 @@ class ArtifactMethods(Transfers):
         return self._log_content(run_id, data, artifact_file, timeout)
 
     def log_image(
-        self, run_id: str, image: Any, artifact_file: str, *, timeout: float | None = None
+        self,
+        run_id: str,
+        image: Any,
+        artifact_file: str | None = None,
+        key: str | None = None,
+        step: int | None = None,
+        timestamp: int | None = None,
+        *,
+        timeout: float | None = None,
     ) -> Artifact:
         """Logs an image of Pillow or MLflow, or an array of (height, width[, 1, 3 or 4]).
 
-        Whole numbers are 0 to 255 and floats 0 to 1. Raises `TypeError` and `ValueError` for
-        what is no image.
+        It becomes the file `artifact_file` or, with a `key`, an image of step `step` (default 0)
+        and time `timestamp` (milliseconds since the epoch, default now), which MLflow's UI shows
+        beside those of other steps. Whole numbers of an array are 0 to 255 and floats 0 to 1.
+
+        Raises `TypeError` and `ValueError` for what is no image.
         """
-        data = content.of_image(image, artifact_file)
-        return self._log_content(run_id, data, artifact_file, timeout)
+        files = content.of_image(image, artifact_file, key, step, timestamp)
+        sources = [source_of_content(data, path) for path, data in files.items()]
+        stored = self._upload(run_id, sources, None, timeout)
+        if key is not None:
+            self._call(runs.set_tag(run_id, "mlflow.loggedImages", True), timeout)
+        return stored[0]
 
     def download_artifacts(
         self,

@@ -100,7 +100,9 @@ class Client(
         started = ActiveRun(self, run)
         if captured.requirements:
             try:
-                started.log_text(captured.requirements, REQUIREMENTS_FILE)
+                self.log_text(
+                    run.info.run_id, captured.requirements, REQUIREMENTS_FILE, timeout=timeout
+                )
             except MlflowGrpcError:
                 # The run itself matters more.
                 _log.warning("could not log %s", REQUIREMENTS_FILE, exc_info=True)

@@ -61,9 +61,18 @@ class RunArtifacts:
         )
         return stored
 
-    def log_image(self, image: Any, artifact_file: str) -> Artifact:
-        """Logs an image of Pillow or MLflow, or an array."""
-        stored: Artifact = self._client.log_image(self._info.run_id, image, artifact_file)
+    def log_image(
+        self,
+        image: Any,
+        artifact_file: str | None = None,
+        key: str | None = None,
+        step: int | None = None,
+        timestamp: int | None = None,
+    ) -> Artifact:
+        """Logs an image of Pillow or MLflow, or an array, as a file or as that of a step."""
+        stored: Artifact = self._client.log_image(
+            self._info.run_id, image, artifact_file, key, step, timestamp
+        )
         return stored
 
     def list_artifacts(

@@ -20,6 +20,7 @@ from mlflow_grpc._files.receiving import Receiving, Remote
 from mlflow_grpc._files.retries import Retries
 from mlflow_grpc._files.sending import Moved, Sending
 from mlflow_grpc._files.threads import Ahead, Behind, ending
+from mlflow_grpc._forks import FORKS
 from mlflow_grpc._sync.listing import ListingMethods
 
 B = TypeVar("B")
@@ -34,7 +35,7 @@ class Transfers(ListingMethods):
     ) -> list[Artifact]:
         deadline = Deadline(timeout)
         total = sum(source.size for source in sources)
-        with progress_of(progress, "sending", total, len(sources)) as moved:
+        with FORKS.calling(), progress_of(progress, "sending", total, len(sources)) as moved:
             stored = self._each(
                 batches(sources), lambda batch: self._send(of, batch, moved, deadline)
             )
@@ -51,7 +52,7 @@ class Transfers(ListingMethods):
         deadline = Deadline(timeout)
         remote = [Remote(file) for file in files]
         total = sum(file.size for file in remote)
-        with progress_of(progress, "receiving", total, len(files)) as moved:
+        with FORKS.calling(), progress_of(progress, "receiving", total, len(files)) as moved:
             self._each(
                 batches(remote),
                 lambda batch: self._receive(of, Receiving(batch, folder, moved), deadline),
@@ -62,10 +63,11 @@ class Transfers(ListingMethods):
     ) -> bytes:
         request = calls.download(of, [path], offset, length)
         try:
-            messages = self._stub(calls.DOWNLOAD_ARTIFACT)(
-                request, timeout=deadline.left(), metadata=self._config.metadata
-            )
-            return b"".join(chunk.data for message in messages for chunk in message.chunks)
+            with FORKS.calling():
+                messages = self._stub(calls.DOWNLOAD_ARTIFACT)(
+                    request, timeout=deadline.left(), metadata=self._config.metadata
+                )
+                return b"".join(chunk.data for message in messages for chunk in message.chunks)
         except grpc.RpcError as error:
             raise decode_error(error) from error
 

@@ -221,8 +221,8 @@ class ListArtifactsRequest(google.protobuf.message.Message):
     run_id: builtins.str
     """A run."""
     model_uri: builtins.str
-    """`models:/m-...`, `models:/NAME/VERSION`, `models:/NAME/STAGE` or
-    `models:/NAME@ALIAS`.
+    """`models:/m-...`, `models:/NAME/VERSION`, `models:/NAME/STAGE`,
+    `models:/NAME/latest` or `models:/NAME@ALIAS`.
     """
     path: builtins.str
     """The folder. A file lists as itself. Default: all of the artifacts."""
@@ -265,8 +265,8 @@ class ListArtifactsResponse(google.protobuf.message.Message):
     """The page_token of the next page; empty on the last one."""
     @property
     def artifacts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Artifact]:
-        """By path, part by part; a folder comes before what is in it. Symbolic links
-        are left out.
+        """By path, part by part; a folder comes before what is in it. Symbolic links,
+        and names that are no UTF-8, are left out.
         """
 
     def __init__(
