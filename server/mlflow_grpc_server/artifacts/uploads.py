@@ -252,7 +252,9 @@ def _held_digest(descriptor: int, path: str, offset: int) -> Any:
             f"Of the file {path!r}, {held:,} bytes are held, and not {offset:,}.",
             {"path": path, "held_bytes": str(held)},
         )
-    os.truncate(descriptor, offset)
+    if held > offset:
+        # Not else: ext4 writes a file that was cut to nothing to the disk when it is closed.
+        os.truncate(descriptor, offset)
     digest = hashlib.sha256()
     read = 0
     while read < offset:
