@@ -71,11 +71,10 @@ def _have_few_warning_filters() -> None:
     """Replace the filters that imports have added, unless the operator chose some.
 
     scikit-learn sets up every filter anew for each tree of a forest: half of the time of a
-    prediction from one row.
+    prediction from one row. It needs one at least; what no filter names is shown once a place.
     """
     if not sys.warnoptions:
         warnings.resetwarnings()
-        warnings.simplefilter("default")
         warnings.simplefilter("ignore", DeprecationWarning)
 
 
