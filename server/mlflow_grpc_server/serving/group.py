@@ -25,6 +25,9 @@ __all__ = ["Group"]
 
 T = TypeVar("T")
 
+# What is made as one unasked.
+_SMALL_CALLS, _SMALL_BYTES, _LEAST_SECONDS_TOGETHER = 32, 16_384, 5.0
+
 # The ends of a process that say nothing about the calls it had.
 _RETRIED = (Cause.KILLED, Cause.TIMEOUT, Cause.STOPPED)
 
@@ -163,7 +166,7 @@ class Group:
     async def predict(self, payload: bytes) -> bytes:
         """Return the model's answer. A call whose process is killed is tried once more."""
         with self._counted():
-            if self._max_batch_calls > 1 and (answer := await self._together(payload)):
+            if self._goes_together(payload) and (answer := await self._together(payload)):
                 return answer_in(answer)
             try:
                 return await self._attempt(payload)
@@ -174,6 +177,17 @@ class Group:
                 return await self._attempt(payload)
             except GoneError as gone:
                 raise failed(gone.ended) from gone
+
+    def _goes_together(self, payload: bytes) -> bool:
+        """Whether a call is to be made with others that wait."""
+        if self._max_batch_calls or not self.infos.rows_are_independent:
+            return self._max_batch_calls > 1
+        # Together, small calls take no longer than a large one may.
+        return (
+            not self._line.has_free
+            and len(payload) <= _SMALL_BYTES
+            and self._predict_timeout >= _LEAST_SECONDS_TOGETHER
+        )
 
     async def _together(self, payload: bytes) -> tuple[Kind, bytes] | None:
         """Return the answer to a call made with others; None if it has to be made alone."""
@@ -191,12 +205,11 @@ class Group:
 
     async def _collect(self) -> None:
         """Make the calls that wait, as many at a time as may be, whenever a lane is free."""
+        most = self._max_batch_calls or _SMALL_CALLS
         try:
             while self._jobs:
                 lane = await self._line.take(0)
-                waiting = [
-                    self._jobs.popleft() for _ in range(min(len(self._jobs), self._max_batch_calls))
-                ]
+                waiting = [self._jobs.popleft() for _ in range(min(len(self._jobs), most))]
                 try:
                     await self._ask_together(lane, waiting)
                 finally:

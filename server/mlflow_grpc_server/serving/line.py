@@ -119,6 +119,11 @@ class Line:
         self._waiting: deque[Waiter] = deque()
         self.waiting_bytes = 0
 
+    @property
+    def has_free(self) -> bool:
+        """Whether a lane is free."""
+        return bool(self._free)
+
     async def take(self, size: int) -> Lane:
         """Return a lane, to be given back."""
         taker = _Taker(size)
