@@ -6,11 +6,12 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
+from typing import Any
 
 import grpc
-from grpc_channelz.v1 import channelz
+from grpc_channelz.v1 import channelz, channelz_pb2_grpc
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from mlflow_grpc.v1 import (
     experiment_service_pb2,
@@ -26,6 +27,7 @@ from mlflow_grpc.v1 import (
 )
 from mlflow_grpc_server.artifacts.store import Artifacts, Places
 from mlflow_grpc_server.convert.status import MAX_REQUEST_BYTES, info_to_proto
+from mlflow_grpc_server.handlers import GenericHandlers
 from mlflow_grpc_server.health import Component, Monitor
 from mlflow_grpc_server.inference import open_inference_pb2, open_inference_pb2_grpc
 from mlflow_grpc_server.ingest.pipeline import Ingest
@@ -189,6 +191,7 @@ class App:
         await asyncio.to_thread(self._stores.close)
 
     def _add_services(self) -> list[str]:
+        server: Any = GenericHandlers(self._server)
         tracking = Tracking(self._stores.client)
         metrics = self._stores.metrics
         watcher = Watcher(
@@ -205,26 +208,26 @@ class App:
         )
         registry = Registry(self._stores.client)
         experiment_service_pb2_grpc.add_ExperimentServiceServicer_to_server(
-            ExperimentServicer(tracking, self._pool), self._server
+            ExperimentServicer(tracking, self._pool), server
         )
-        run_service_pb2_grpc.add_RunServiceServicer_to_server(self._runs, self._server)
+        run_service_pb2_grpc.add_RunServiceServicer_to_server(self._runs, server)
         model_registry_service_pb2_grpc.add_ModelRegistryServiceServicer_to_server(
-            ModelRegistryServicer(registry, self._pool), self._server
+            ModelRegistryServicer(registry, self._pool), server
         )
         model_serving_service_pb2_grpc.add_ModelServingServiceServicer_to_server(
-            ModelServingServicer(self._engine), self._server
+            ModelServingServicer(self._engine), server
         )
         open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
             InferenceServicer(
                 self._engine, self._monitor, lambda: self._pool.run(registry.model_names)
             ),
-            self._server,
+            server,
         )
         status_service_pb2_grpc.add_StatusServiceServicer_to_server(
-            StatusServicer(self._monitor, self._info), self._server
+            StatusServicer(self._monitor, self._info), server
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        channelz.add_channelz_servicer(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), server)
         names = [
             *(
                 service.full_name
@@ -242,7 +245,9 @@ class App:
             "grpc.channelz.v1.Channelz",
             reflection.SERVICE_NAME,
         ]
-        reflection.enable_server_reflection(names, self._server)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+            reflection.aio.ReflectionServicer(names), server
+        )
         return names
 
     async def _sweep_uploads(self) -> None:

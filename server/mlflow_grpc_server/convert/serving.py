@@ -71,7 +71,7 @@ def spec_to_deploy(request: pb.DeployModelRequest) -> Spec:
         memory_limit=memory_limit,
         predict_timeout=_predict_timeout(request),
         concurrency=_count("concurrency", request.concurrency, _MOST_CONCURRENCY),
-        max_batch_calls=_count("max_batch_calls", request.max_batch_calls, _MOST_BATCH_CALLS),
+        max_batch_calls=_max_batch_calls(request.max_batch_calls),
     )
 
 
@@ -97,6 +97,13 @@ def _count(field: str, value: int, most: int) -> int:
     if not 0 <= value <= most:
         raise InvalidFieldError(field, f"must be 1 to {most}, or 0 for the default of 1")
     return value or 1
+
+
+def _max_batch_calls(value: int) -> int:
+    if not 0 <= value <= _MOST_BATCH_CALLS:
+        text = f"must be 1 to {_MOST_BATCH_CALLS}, or 0 to leave it to the model"
+        raise InvalidFieldError("max_batch_calls", text)
+    return value
 
 
 def _environment(request: pb.DeployModelRequest) -> dict[str, str]:

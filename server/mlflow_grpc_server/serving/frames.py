@@ -11,7 +11,7 @@ import asyncio
 import socket
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 
 __all__ = ["ClosedError", "FrameProtocol", "Kind", "pack", "receive", "send", "unpack"]
@@ -109,6 +109,7 @@ class FrameProtocol(asyncio.Protocol):
         self._buffer = bytearray()
         self._frames: deque[tuple[Kind, bytes]] = deque()
         self._reader: asyncio.Future[None] | None = None
+        self._expecting: Callable[[tuple[Kind, bytes] | None], None] | None = None
         self._closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -124,14 +125,19 @@ class FrameProtocol(asyncio.Protocol):
             end = _HEADER.size + length
             if len(self._buffer) < end:
                 break
-            self._frames.append((Kind(kind), bytes(self._buffer[_HEADER.size : end])))
+            frame = Kind(kind), bytes(self._buffer[_HEADER.size : end])
             del self._buffer[:end]
-            self._wake()
+            if self._expecting is None:
+                self._frames.append(frame)
+                self._wake()
+            else:
+                self._hand_over(frame)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the reader that nothing comes any more."""
         self._closed = True
         self._wake()
+        self._hand_over(None)
 
     def send(self, kind: Kind, payload: bytes = b"") -> None:
         """Send a frame. Raises ClosedError."""
@@ -142,6 +148,10 @@ class FrameProtocol(asyncio.Protocol):
             self._transport.write(header + payload)
         else:
             self._transport.writelines((header, payload))
+
+    def expect(self, expecting: Callable[[tuple[Kind, bytes] | None], None]) -> None:
+        """Have the next frame given to `expecting` as it comes, or None if none will come."""
+        self._expecting = expecting
 
     async def receive(self) -> tuple[Kind, bytes]:
         """Return the next frame. Raises ClosedError."""
@@ -160,3 +170,9 @@ class FrameProtocol(asyncio.Protocol):
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
+
+    def _hand_over(self, frame: tuple[Kind, bytes] | None) -> None:
+        # It may well expect the next one before it returns.
+        expecting, self._expecting = self._expecting, None
+        if expecting is not None:
+            expecting(frame)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,17 +11,13 @@ from typing import Any, TypeVar
 
 from mlflow_grpc_server.exceptions import (
     FailedPreconditionError,
-    InvalidFieldError,
-    ModelFailedError,
-    ModelLimitError,
     PredictTimeoutError,
-    QueueFullError,
     RequestError,
-    ServingUnavailableError,
-    UnimplementedError,
 )
+from mlflow_grpc_server.serving.answers import GoneError, answer_in, failed, stopped, too_slow
 from mlflow_grpc_server.serving.frames import ClosedError, Kind, pack, unpack
-from mlflow_grpc_server.serving.process import Cause, Ended, Lane, ProcessSpec, WorkerProcess
+from mlflow_grpc_server.serving.line import Line
+from mlflow_grpc_server.serving.process import Cause, Lane, ProcessSpec, WorkerProcess
 from mlflow_grpc_server.serving.replica import Replica
 from mlflow_grpc_server.serving.spec import ReplicaState, ReplicaView, TensorInfos
 
@@ -30,17 +25,11 @@ __all__ = ["Group"]
 
 T = TypeVar("T")
 
-_MOST_WAITING_BYTES = 256 * 2**20
+# What is made as one unasked.
+_SMALL_CALLS, _SMALL_BYTES, _LEAST_SECONDS_TOGETHER = 32, 16_384, 5.0
+
 # The ends of a process that say nothing about the calls it had.
 _RETRIED = (Cause.KILLED, Cause.TIMEOUT, Cause.STOPPED)
-
-
-class _GoneError(Exception):
-    """The process of a call ended before it answered."""
-
-    def __init__(self, ended: Ended) -> None:
-        super().__init__(ended.message)
-        self.ended = ended
 
 
 @dataclass(eq=False)
@@ -74,15 +63,12 @@ class Group:
         self.uri = uri
         self._spec = spec
         self._predict_timeout = predict_timeout
-        self._most_waiting = most_waiting
         self._max_batch_calls = max_batch_calls
         self._changed = changed
         self._jobs: deque[_Job] = deque()
         self._collectors = 0
         self._replicas: list[Replica] = []
-        self._free: deque[Lane] = deque()
-        self._waiting: deque[asyncio.Future[Lane]] = deque()
-        self._waiting_bytes = 0
+        self._line = Line(most_waiting, self._refusal)
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -108,9 +94,7 @@ class Group:
     async def stop(self) -> None:
         """End the replicas; calls that wait fail."""
         self._stopped = True
-        for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_exception(_stopped())
+        self._line.fail_all(stopped())
         await asyncio.gather(*(replica.stop() for replica in self._replicas))
         for task in list(self._exchanges):
             with suppress(Exception):
@@ -141,14 +125,20 @@ class Group:
         """Whether no replica has come back for many attempts."""
         return all(replica.has_given_up for replica in self._replicas)
 
+    def _refusal(self) -> RequestError | None:
+        """Return why no call should wait for a replica, if there is a reason."""
+        if self._stopped:
+            return stopped()
+        if self.has_given_up:
+            return FailedPreconditionError("MODEL_NOT_SERVED", f"No replica: {self.failure()[0]}.")
+        return None
+
     async def _drop(self, replica: Replica) -> None:
         """Let a replica end its calls, and stop it."""
         replica.draining = True
         process = replica.process
         if process is not None:
-            resting = [lane for lane in self._free if lane.process is process]
-            self._free = deque(lane for lane in self._free if lane.process is not process)
-            process.drain(len(resting))
+            process.drain(self._line.forget(process))
             rest = asyncio.ensure_future(process.at_rest.wait())
             ends: list[asyncio.Future[Any]] = [process.ended, rest]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -159,12 +149,12 @@ class Group:
         """Take in a process that is ready."""
         self.infos = process.infos
         for lane in process.lanes:
-            self._give_back(lane)
+            self._line.give_back(lane)
         self._changed()
 
     def left(self, process: WorkerProcess) -> None:
         """Forget a process that has ended."""
-        self._free = deque(lane for lane in self._free if lane.process is not process)
+        self._line.forget(process)
         self._changed()
 
     def altered(self) -> None:
@@ -176,44 +166,54 @@ class Group:
     async def predict(self, payload: bytes) -> bytes:
         """Return the model's answer. A call whose process is killed is tried once more."""
         with self._counted():
-            if self._max_batch_calls > 1 and (answer := await self._together(payload)):
-                return _answer(answer)
+            if self._goes_together(payload) and (answer := await self._together(payload)):
+                return answer_in(answer)
             try:
                 return await self._attempt(payload)
-            except _GoneError as gone:
+            except GoneError as gone:
                 if gone.ended.cause not in _RETRIED:
-                    raise _failed(gone.ended) from gone
+                    raise failed(gone.ended) from gone
             try:
                 return await self._attempt(payload)
-            except _GoneError as gone:
-                raise _failed(gone.ended) from gone
+            except GoneError as gone:
+                raise failed(gone.ended) from gone
+
+    def _goes_together(self, payload: bytes) -> bool:
+        """Whether a call is to be made with others that wait."""
+        if self._max_batch_calls or not self.infos.rows_are_independent:
+            return self._max_batch_calls > 1
+        # Together, small calls take no longer than a large one may.
+        return (
+            not self._line.has_free
+            and len(payload) <= _SMALL_BYTES
+            and self._predict_timeout >= _LEAST_SECONDS_TOGETHER
+        )
 
     async def _together(self, payload: bytes) -> tuple[Kind, bytes] | None:
         """Return the answer to a call made with others; None if it has to be made alone."""
-        self._check_room(len(payload), len(self._jobs))
+        self._line.check_room(len(payload), len(self._jobs))
         job = _Job(payload, asyncio.get_running_loop().create_future())
         self._jobs.append(job)
-        self._waiting_bytes += len(payload)
+        self._line.waiting_bytes += len(payload)
         if self._collectors < self._lanes:
             self._collectors += 1
             self._track(asyncio.create_task(self._collect()))
         try:
             return await job.answer
         finally:
-            self._waiting_bytes -= len(payload)
+            self._line.waiting_bytes -= len(payload)
 
     async def _collect(self) -> None:
         """Make the calls that wait, as many at a time as may be, whenever a lane is free."""
+        most = self._max_batch_calls or _SMALL_CALLS
         try:
             while self._jobs:
-                lane = await self._take(0)
-                waiting = [
-                    self._jobs.popleft() for _ in range(min(len(self._jobs), self._max_batch_calls))
-                ]
+                lane = await self._line.take(0)
+                waiting = [self._jobs.popleft() for _ in range(min(len(self._jobs), most))]
                 try:
                     await self._ask_together(lane, waiting)
                 finally:
-                    self._give_back(lane)
+                    self._line.give_back(lane)
                     for job in waiting:
                         job.settle(None)
         finally:
@@ -227,7 +227,7 @@ class Group:
         jobs = [job for job in waiting if not job.answer.done()]
         if not jobs:
             return
-        with suppress(_GoneError, PredictTimeoutError):
+        with suppress(GoneError, PredictTimeoutError):
             packed = pack(job.payload for job in jobs)
             kind, payload = await self._timed(lane, Kind.PREDICT_MANY, packed)
             lane.process.has_answered = True
@@ -240,29 +240,10 @@ class Group:
         return max(1, len(self._replicas) * self._spec.concurrency)
 
     async def _attempt(self, payload: bytes) -> bytes:
-        lane = await self._take(len(payload))
-        try:
-            frame = await self._timed(lane, Kind.PREDICT, payload)
-        except asyncio.CancelledError:
-            # Its caller gave it up; the worker has to end it all the same.
-            self._track(asyncio.create_task(self._abandon(lane)))
-            raise
-        except BaseException:
-            self._give_back(lane)
-            raise
-        lane.process.has_answered = True
-        self._give_back(lane)
-        return _answer(frame)
+        return answer_in(await self._line.call(payload, self._predict_timeout))
 
-    async def _abandon(self, lane: Lane) -> None:
-        with suppress(_GoneError, PredictTimeoutError):
-            await self._timed(lane, None)
-        self._give_back(lane)
-
-    async def _timed(
-        self, lane: Lane, kind: Kind | None, payload: bytes = b""
-    ) -> tuple[Kind, bytes]:
-        """Ask, or go on waiting with no kind, and end a process that takes too long."""
+    async def _timed(self, lane: Lane, kind: Kind, payload: bytes = b"") -> tuple[Kind, bytes]:
+        """Ask, and end a process that takes too long."""
         seconds = self._predict_timeout
         mine: list[str] = []
 
@@ -273,23 +254,19 @@ class Group:
 
         timer = asyncio.get_running_loop().call_later(seconds, expire)
         try:
-            return await (lane.hear() if kind is None else lane.ask(kind, payload))
+            return await lane.ask(kind, payload)
         except ClosedError:
             ended = await asyncio.shield(lane.process.ended)
             if mine and ended.cause == Cause.TIMEOUT:
-                raise PredictTimeoutError(
-                    "PREDICT_TIMEOUT",
-                    f"The model took longer than the {seconds:g} s it has; its replica restarts.",
-                    {"seconds": f"{seconds:g}"},
-                ) from None
-            raise _GoneError(ended) from None
+                raise too_slow(seconds) from None
+            raise GoneError(ended) from None
         finally:
             timer.cancel()
 
     async def stream(self, payload: bytes) -> AsyncGenerator[bytes, None]:
         """Yield what the model yields, each when the one before has been taken."""
         with self._counted():
-            lane = await self._take(len(payload))
+            lane = await self._line.take(len(payload))
             open_stream = True
             step: asyncio.Task[tuple[Kind, bytes]] | None = None
             try:
@@ -299,13 +276,13 @@ class Group:
                     kind, item = await asyncio.shield(step)
                     if kind is not Kind.ITEM:
                         open_stream = False
-                        _answer((kind, item))
+                        answer_in((kind, item))
                         return
                     yield item
-            except (_GoneError, ClosedError) as error:
+            except (GoneError, ClosedError) as error:
                 open_stream = False
                 ended = await asyncio.shield(lane.process.ended)
-                raise _failed(ended) from error
+                raise failed(ended) from error
             except RequestError:
                 open_stream = False
                 raise
@@ -313,14 +290,14 @@ class Group:
                 if open_stream:
                     self._track(asyncio.create_task(self._cancel(lane, step)))
                 else:
-                    self._give_back(lane)
+                    self._line.give_back(lane)
 
     async def _cancel(self, lane: Lane, step: asyncio.Task[tuple[Kind, bytes]] | None) -> None:
         """Bring a stream that nobody reads any more to its end, after the step it is at."""
-        with suppress(_GoneError, PredictTimeoutError):
+        with suppress(GoneError, PredictTimeoutError):
             if step is None or (await step)[0] is Kind.ITEM:
                 await self._timed(lane, Kind.CANCEL)
-        self._give_back(lane)
+        self._line.give_back(lane)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -333,51 +310,6 @@ class Group:
             if not self._in_flight:
                 self._idle.set()
 
-    async def _take(self, size: int) -> Lane:
-        while self._free:
-            lane = self._free.popleft()
-            if not lane.process.ended.done():
-                return lane
-        if self._stopped:
-            raise _stopped()
-        if self.has_given_up:
-            raise FailedPreconditionError("MODEL_NOT_SERVED", f"No replica: {self.failure()[0]}.")
-        self._check_room(size, len(self._waiting))
-        waiter: asyncio.Future[Lane] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        self._waiting_bytes += size
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._give_back(waiter.result())
-            raise
-        finally:
-            self._waiting_bytes -= size
-            with suppress(ValueError):
-                self._waiting.remove(waiter)
-
-    def _check_room(self, size: int, waiting: int) -> None:
-        if waiting >= self._most_waiting or self._waiting_bytes + size > _MOST_WAITING_BYTES:
-            raise QueueFullError(
-                "TOO_MANY_CALLS_WAITING",
-                f"{waiting} calls are waiting for the model already.",
-                {"waiting": str(waiting)},
-            )
-
-    def _give_back(self, lane: Lane) -> None:
-        if lane.process.ended.done():
-            return
-        if lane.process.draining:
-            lane.process.rest()
-            return
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(lane)
-                return
-        self._free.append(lane)
-
     def _track(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
         """Keep a task that outlives its caller, and what it raises from being reported."""
         self._exchanges.add(task)
@@ -388,39 +320,3 @@ class Group:
         self._exchanges.discard(task)
         if not task.cancelled():
             task.exception()
-
-
-def _stopped() -> ServingUnavailableError:
-    return ServingUnavailableError("MODEL_STOPPED", "The model is being stopped.")
-
-
-def _failed(ended: Ended) -> RequestError:
-    """Return what the caller of a call is told whose process ended so."""
-    metadata = {"cause": ended.cause}
-    if ended.cause == Cause.CRASHED:
-        text = f"The model ended its process while it predicted: {ended.message}."
-        return ModelFailedError("MODEL_CRASHED", text, metadata)
-    if ended.cause == Cause.MEMORY:
-        text = f"The replica was ended while it predicted: {ended.message}."
-        return ModelLimitError("MODEL_OUT_OF_MEMORY", text, metadata)
-    return ServingUnavailableError(
-        "REPLICA_LOST", f"The replica was lost while it predicted: {ended.message}.", metadata
-    )
-
-
-def _answer(frame: tuple[Kind, bytes]) -> bytes:
-    """Return the answer, or raise what the worker says instead of one."""
-    kind, payload = frame
-    if kind is not Kind.FAILED:
-        return payload
-    fault = json.loads(payload)
-    message = fault["message"]
-    if fault["kind"] == "invalid":
-        raise InvalidFieldError(fault["field"] or "payload", message)
-    if fault["kind"] == "memory":
-        raise ModelLimitError("MODEL_OUT_OF_MEMORY", message)
-    if fault["kind"] == "large":
-        raise ModelLimitError("ANSWER_TOO_LARGE", message)
-    if fault["kind"] == "not streaming":
-        raise UnimplementedError("NOT_A_STREAMING_MODEL", message)
-    raise ModelFailedError("MODEL_FAILED", message)

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +76,14 @@ class Lane:
     def tell(self, kind: Kind, payload: bytes = b"") -> None:
         """Send a frame that nothing answers. Raises ClosedError."""
         self._frames.send(kind, payload)
+
+    def call(self, payload: bytes, answered: Callable[[tuple[Kind, bytes] | None], None]) -> None:
+        """Ask for a prediction; `answered` gets the answer as it comes, None if none will come.
+
+        Raises ClosedError.
+        """
+        self._frames.send(Kind.PREDICT, payload)
+        self._frames.expect(answered)
 
     async def hear(self) -> tuple[Kind, bytes]:
         """Return the next frame. Raises ClosedError."""

@@ -63,7 +63,8 @@ class Spec:
     memory_limit: int = 0
     predict_timeout: float = DEFAULT_PREDICT_SECONDS
     concurrency: int = 1
-    max_batch_calls: int = 1
+    max_batch_calls: int = 0
+    """0: as many as fit, for a model known to answer each row by itself; else one."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,8 @@ class TensorInfos:
 
     inputs: tuple[TensorInfo, ...] = ()
     outputs: tuple[TensorInfo, ...] = ()
+    rows_are_independent: bool = False
+    """Whether the answer for a row is known not to depend on the other rows."""
 
     @classmethod
     def from_json(cls, parsed: Mapping[str, Any]) -> TensorInfos:
@@ -130,4 +133,4 @@ class TensorInfos:
         def infos(key: str) -> tuple[TensorInfo, ...]:
             return tuple(TensorInfo(n, d, tuple(s)) for n, d, s in parsed.get(key, ()))
 
-        return cls(infos("inputs"), infos("outputs"))
+        return cls(infos("inputs"), infos("outputs"), parsed.get("rows_are_independent", False))

@@ -71,11 +71,10 @@ def _have_few_warning_filters() -> None:
     """Replace the filters that imports have added, unless the operator chose some.
 
     scikit-learn sets up every filter anew for each tree of a forest: half of the time of a
-    prediction from one row.
+    prediction from one row. It needs one at least; what no filter names is shown once a place.
     """
     if not sys.warnoptions:
         warnings.resetwarnings()
-        warnings.simplefilter("default")
         warnings.simplefilter("ignore", DeprecationWarning)
 
 
@@ -87,14 +86,18 @@ class _Worker:
         import mlflow.pyfunc
 
         # Here, as a worker that cannot load its model need not wait for them.
-        from mlflow_grpc_server.serving import payloads
+        from mlflow_grpc_server.serving import batches, payloads
 
         self._payloads = payloads
+        self._batches = batches
         self._max_answer = max_answer
         self._model = mlflow.pyfunc.load_model(path)
         _have_few_warning_filters()
         self._inputs = self._model.metadata.get_input_schema()
         self._outputs = self._model.metadata.get_output_schema()
+        self._rows_are_independent = self._model.loader_module == "mlflow.sklearn" and (
+            batches.rows_are_independent(self._model.get_raw_model())
+        )
 
     def describe(self) -> dict[str, Any]:
         """Return the model's inputs and outputs."""
@@ -102,6 +105,7 @@ class _Worker:
         return {
             "inputs": [[*vars(info).values()] for info in infos(self._inputs, "input")],
             "outputs": [[*vars(info).values()] for info in infos(self._outputs, "predictions")],
+            "rows_are_independent": self._rows_are_independent,
         }
 
     def serve(self, lane: socket.socket) -> None:
@@ -145,19 +149,21 @@ class _Worker:
 
     def _predict_many(self, payloads: list[bytes]) -> list[bytes]:
         """Return the answers of the model asked once; asked one by one if that does not work."""
+        if len(payloads) == 1:
+            return [self._predict_alone(payloads[0])]
         try:
             return [_KIND_OF_ANSWER + answer for answer in self._predict_together(payloads)]
         except Exception:  # Which call is at fault shows when each is made alone.
             return [self._predict_alone(payload) for payload in payloads]
 
     def _predict_together(self, payloads: list[bytes]) -> list[bytes]:
-        from mlflow_grpc_server.serving.batches import joined, split
-
         questions = [self._question(payload) for payload in payloads]
-        rows = joined(questions)
-        parts = None if rows is None else split(self._model.predict(rows), questions)
-        if parts is None:
+        rows = self._batches.joined(questions, numbers_only=self._rows_are_independent)
+        if rows is None:
             raise ValueError("these calls cannot be made as one")
+        parts = self._batches.split(self._model.predict(rows), questions)
+        if parts is None:
+            raise ValueError("the answer has no part for each call")
         return [self._encoded(*each) for each in zip(parts, questions, strict=True)]
 
     def _predict_alone(self, payload: bytes) -> bytes:

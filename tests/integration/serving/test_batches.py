@@ -22,10 +22,13 @@ def client(house: House) -> Iterator[Client]:
         yield client
 
 
-def test_each_call_gets_its_own_rows_and_its_own_error(house: House, client: Client) -> None:
+@pytest.mark.parametrize("together", [{"maxBatchCalls": 8}, {}], ids=["asked for", "unasked"])
+def test_each_call_gets_its_own_rows_and_its_own_error(
+    house: House, client: Client, together: dict[str, int]
+) -> None:
     model, frame = train_forest()
     expected = model.predict(frame)
-    name = house.deploy(house.model("forest"), maxBatchCalls=8)
+    name = house.deploy(house.model("forest"), **together)
 
     def ask(index: int) -> object:
         if index % 10 == 9:

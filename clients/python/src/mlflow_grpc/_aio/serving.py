@@ -41,8 +41,9 @@ class AsyncServingMethods(AsyncCaller):
         `memory_limit_bytes` the most that one may use (default: no limit), `predict_timeout` how
         many seconds a prediction may take (default 60, maximum 3,600), `concurrency` how many
         predictions a process makes at one time (default 1, maximum 64), and `max_batch_calls`
-        how many waiting calls may be made of the model as one (default 1, maximum 1,000), for
-        models whose answer for a row does not depend on the other rows.
+        how many waiting calls may be made of the model as one (maximum 1,000), for models whose
+        answer for a row does not depend on the other rows; the default is up to 32 small calls for
+        scikit-learn's own trees and forests, which are such models, and 1 for all others.
 
         What served under the name before serves until the new versions are ready. Returns at
         once, in the state DEPLOYING, or with `wait_until_ready` when all of it is READY.

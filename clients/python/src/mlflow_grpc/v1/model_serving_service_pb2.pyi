@@ -202,7 +202,9 @@ class ServedModel(google.protobuf.message.Message):
     concurrency: builtins.int
     """How many predictions a replica makes at one time."""
     max_batch_calls: builtins.int
-    """How many waiting calls may be made of the model as one."""
+    """How many waiting calls may be made of the model as one; 0 if that is left to the
+    model.
+    """
     @property
     def log_lines(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The last lines, up to 50 of up to 500 characters, that the replica behind
@@ -339,9 +341,10 @@ class DeployModelRequest(google.protobuf.message.Message):
     """Whether to return only when the model is READY, or cannot be."""
     max_batch_calls: builtins.int
     """How many calls that wait at the same time may be made of the model as one, with
-    all their rows: default 1, at the most 1,000. More than 1 is for models whose
-    answer for a row does not depend on the other rows. Each call gets its own
-    answer or error all the same.
+    all their rows: at the most 1,000. More than 1 is for models whose answer for a
+    row does not depend on the other rows. Each call gets its own answer or error all
+    the same. Default 0: up to 32 small calls where the model is known to be such a
+    one, which scikit-learn's own trees and forests are, else 1.
     """
     @property
     def models(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___WeightedModel]:
