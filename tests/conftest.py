@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,15 @@ import pytest
 from tests.mariadb import MariaDb
 from tests.postgres import PostgresCluster
 from tests.servers import ServerProcess
+
+# Importing MLflow and all tests makes a million objects that stay.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Collects garbage again, but not among those."""
+    gc.freeze()
+    gc.enable()
 
 
 @dataclass(frozen=True)

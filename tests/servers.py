@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+from tests.databases import sqlite_uri
+
 __all__ = ["ServerProcess", "free_port"]
 
 _LISTENING = re.compile(r"listening on (\S+:\d+)")
@@ -26,11 +28,15 @@ def free_port() -> int:
 class ServerProcess:
     """`mlflow-grpc-server` as its own process in `folder`, on a port of the kernel's choice.
 
+    Its database, unless it is told of another, has MLflow's tables already.
+
     What it logs goes to the file `log` in the folder; `address` is host:port.
     """
 
     def __init__(self, folder: Path, *arguments: str, port: int = 0) -> None:
         self.log = folder / "log"
+        if "--backend-store-uri" not in arguments:
+            sqlite_uri(folder)
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 [

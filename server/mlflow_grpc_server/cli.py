@@ -13,7 +13,7 @@ import cloup
 from cloup import option, option_group
 
 from mlflow_grpc_server import __version__
-from mlflow_grpc_server.memory import keep_freed_memory
+from mlflow_grpc_server.memory import keep_freed_memory, settle_objects, spare_objects
 from mlflow_grpc_server.settings import Settings
 
 __all__ = ["main"]
@@ -175,6 +175,7 @@ def main(debug: bool, **chosen: Any) -> None:
     """Serve MLflow over gRPC."""
     _configure_logging(debug=debug)
     keep_freed_memory()
+    spare_objects()
     # A server does not report its users' calls to a third party unless told to.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     asyncio.run(_serve(Settings(**chosen)))
@@ -206,6 +207,7 @@ async def _serve(settings: Settings) -> None:
         raise click.ClickException(str(error)) from error
     try:
         await app.start()
+        settle_objects()
         address = f"{settings.host}:{app.port}"
         click.echo(f"mlflow-grpc-server {__version__} listening on {address}")
         click.echo(f"  tracking store  {redact(settings.backend_store_uri)}")

@@ -14,10 +14,25 @@ import pytest
 from mlflow import MlflowClient
 
 from mlflow_grpc.v1 import run_service_pb2, run_service_pb2_grpc
+from tests.databases import sqlite_uri
 from tests.postgres import PostgresCluster
 from tests.rpc import Rpcs, describe
 from tests.servers import ServerProcess
 from tests.streams import MetricStream, points
+
+
+@pytest.fixture(scope="module")
+def clusters() -> Iterator[PostgresCluster]:
+    with PostgresCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(clusters: PostgresCluster) -> Iterator[PostgresCluster]:
+    """A cluster that is up, and that a test may stop."""
+    clusters.start()
+    yield clusters
+    clusters.stop()
 
 
 def start_run(channel: grpc.Channel) -> str:
@@ -30,54 +45,52 @@ def steps(uri: str, run_id: str) -> list[int]:
     return sorted(point.step for point in history)
 
 
-def test_postgres_that_stops_and_starts_mid_stream(tmp_path: Path) -> None:
+def test_postgres_that_stops_and_starts_mid_stream(
+    tmp_path: Path, cluster: PostgresCluster
+) -> None:
     """The stream stays open, un-acknowledged, and goes on by itself."""
-    with PostgresCluster() as cluster:
-        cluster.start()
-        with (
-            ServerProcess(tmp_path, "--backend-store-uri", cluster.uri) as server,
-            grpc.insecure_channel(server.address) as channel,
-            MetricStream(channel) as stream,
-        ):
-            run_id = start_run(channel)
-            for number in range(60):
-                if number in (20, 40):
-                    stream.acked(number)
-                    cluster.stop()
-                stream.send(number + 1, run_id, points(number * 100, 100))
-                if number in (25, 45):
-                    cluster.start()
-            assert stream.acked(60) == []
-            assert steps(cluster.uri, run_id) == list(range(6000))
-
-
-def test_a_store_that_stays_away_ends_the_stream(tmp_path: Path) -> None:
-    """What was acknowledged is stored; the rest is not, and may be sent again later."""
-    with PostgresCluster() as cluster:
-        cluster.start()
-        options = ("--backend-store-uri", cluster.uri, "--store-retry", "0.5")
-        with (
-            ServerProcess(tmp_path, *options) as server,
-            grpc.insecure_channel(server.address) as channel,
-        ):
-            run_id = start_run(channel)
-            with MetricStream(channel) as stream:
-                stream.send(1, run_id, points(0, 10))
-                stream.acked(1)
+    with (
+        ServerProcess(tmp_path, "--backend-store-uri", cluster.uri) as server,
+        grpc.insecure_channel(server.address) as channel,
+        MetricStream(channel) as stream,
+    ):
+        run_id = start_run(channel)
+        for number in range(60):
+            if number in (20, 40):
+                stream.acked(number)
                 cluster.stop()
-                stream.send(2, run_id, points(10, 10))
-                with pytest.raises(grpc.RpcError) as raised:
-                    stream.read()
-            failure = describe(raised.value)
-            assert failure.code is grpc.StatusCode.UNAVAILABLE
-            assert failure.reason == "STORE_UNAVAILABLE"
-            assert failure.retry_seconds
-            cluster.start()
-            assert steps(cluster.uri, run_id) == list(range(10))
-            with MetricStream(channel) as stream:
-                stream.send(2, run_id, points(10, 10))
-                assert stream.acked(2) == []
-            assert steps(cluster.uri, run_id) == list(range(20))
+            stream.send(number + 1, run_id, points(number * 100, 100))
+            if number in (25, 45):
+                cluster.start()
+        assert stream.acked(60) == []
+        assert steps(cluster.uri, run_id) == list(range(6000))
+
+
+def test_a_store_that_stays_away_ends_the_stream(tmp_path: Path, cluster: PostgresCluster) -> None:
+    """What was acknowledged is stored; the rest is not, and may be sent again later."""
+    options = ("--backend-store-uri", cluster.uri, "--store-retry", "0.5")
+    with (
+        ServerProcess(tmp_path, *options) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        run_id = start_run(channel)
+        with MetricStream(channel) as stream:
+            stream.send(1, run_id, points(0, 10))
+            stream.acked(1)
+            cluster.stop()
+            stream.send(2, run_id, points(10, 10))
+            with pytest.raises(grpc.RpcError) as raised:
+                stream.read()
+        failure = describe(raised.value)
+        assert failure.code is grpc.StatusCode.UNAVAILABLE
+        assert failure.reason == "STORE_UNAVAILABLE"
+        assert failure.retry_seconds
+        cluster.start()
+        assert steps(cluster.uri, run_id) == list(range(10))
+        with MetricStream(channel) as stream:
+            stream.send(2, run_id, points(10, 10))
+            assert stream.acked(2) == []
+        assert steps(cluster.uri, run_id) == list(range(20))
 
 
 @contextmanager
@@ -109,7 +122,7 @@ def locked(database: Path) -> Iterator[threading.Event]:
 def test_sqlite_locked_by_another_writer(tmp_path: Path, seconds: float) -> None:
     """Longer than SQLite itself waits for a lock, which is 20 seconds in MLflow."""
     database = tmp_path / "mlflow.db"
-    uri = f"sqlite:///{database}"
+    uri = sqlite_uri(tmp_path)
     with (
         ServerProcess(tmp_path, "--backend-store-uri", uri) as server,
         grpc.insecure_channel(server.address) as channel,
@@ -131,7 +144,7 @@ def test_sqlite_locked_by_another_writer(tmp_path: Path, seconds: float) -> None
 
 def test_sigterm_under_load(tmp_path: Path) -> None:
     """What was taken is acknowledged, what is acknowledged is stored, and the exit is clean."""
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = sqlite_uri(tmp_path)
     acked: dict[str, int] = {}
     endings: list[grpc.StatusCode] = []
     with (
@@ -178,67 +191,63 @@ def wait_once(barrier: threading.Barrier, waited: set[str], name: str) -> None:
         barrier.wait(60)
 
 
-def test_sigterm_while_the_store_is_away(tmp_path: Path) -> None:
+def test_sigterm_while_the_store_is_away(tmp_path: Path, cluster: PostgresCluster) -> None:
     """The server gives up with the grace period, however patient its streams are."""
-    with PostgresCluster() as cluster:
-        cluster.start()
-        options = ("--grace-period", "1", "--store-retry", "3600")
-        with (
-            ServerProcess(tmp_path, "--backend-store-uri", cluster.uri, *options) as server,
-            grpc.insecure_channel(server.address) as channel,
-            MetricStream(channel) as stream,
-        ):
-            run_id = start_run(channel)
-            stream.send(1, run_id, points(0, 10))
-            stream.acked(1)
-            cluster.stop()
-            for number in range(2, 20):
-                stream.send(number, run_id, points(number * 10, 10))
-            with pytest.raises(grpc.RpcError) as raised:
-                # Behind a message of the stream, which has an hour.
-                Rpcs(channel)("LogMetrics", runId=run_id, metrics=[{"key": "loss", "value": 1}])
-            assert describe(raised.value).code is grpc.StatusCode.UNAVAILABLE
-            server.signal(signal.SIGTERM)
-            with pytest.raises(grpc.RpcError) as raised:
-                stream.read()
-            assert describe(raised.value).code is grpc.StatusCode.UNAVAILABLE
-            assert server.wait(60) == 0
+    options = ("--grace-period", "1", "--store-retry", "3600")
+    with (
+        ServerProcess(tmp_path, "--backend-store-uri", cluster.uri, *options) as server,
+        grpc.insecure_channel(server.address) as channel,
+        MetricStream(channel) as stream,
+    ):
+        run_id = start_run(channel)
+        stream.send(1, run_id, points(0, 10))
+        stream.acked(1)
+        cluster.stop()
+        for number in range(2, 20):
+            stream.send(number, run_id, points(number * 10, 10))
+        with pytest.raises(grpc.RpcError) as raised:
+            # Behind a message of the stream, which has an hour.
+            Rpcs(channel)("LogMetrics", runId=run_id, metrics=[{"key": "loss", "value": 1}])
+        assert describe(raised.value).code is grpc.StatusCode.UNAVAILABLE
+        server.signal(signal.SIGTERM)
+        with pytest.raises(grpc.RpcError) as raised:
+            stream.read()
+        assert describe(raised.value).code is grpc.StatusCode.UNAVAILABLE
+        assert server.wait(60) == 0
 
 
-def test_a_watch_over_the_loss_of_the_store(tmp_path: Path) -> None:
+def test_a_watch_over_the_loss_of_the_store(tmp_path: Path, cluster: PostgresCluster) -> None:
     """It ends UNAVAILABLE, and its cursor is good for going on without a gap or a repeat."""
-    with PostgresCluster() as cluster:
+    with (
+        ServerProcess(tmp_path, "--backend-store-uri", cluster.uri) as server,
+        grpc.insecure_channel(server.address) as channel,
+        MetricStream(channel) as stream,
+    ):
+        run_id = start_run(channel)
+        stub = run_service_pb2_grpc.RunServiceStub(channel)
+        watch = stub.WatchRun(run_service_pb2.WatchRunRequest(run_id=run_id), timeout=60)
+        assert next(watch).HasField("snapshot")
+        stream.send(1, run_id, points(0, 10))
+        stream.acked(1)
+        seen = next(watch)
+        assert [point.step for point in seen.points.metrics] == list(range(10))
+        cluster.stop()
+        with pytest.raises(grpc.RpcError) as raised:
+            next(watch)
+        failure = describe(raised.value)
+        assert (failure.code, failure.reason) == (
+            grpc.StatusCode.UNAVAILABLE,
+            "STORE_UNAVAILABLE",
+        )
+        assert failure.retry_seconds
+        with pytest.raises(grpc.RpcError) as raised:
+            Rpcs(channel)("GetMetricHistory", runId=run_id, metricKey="loss")
+        assert describe(raised.value).code is grpc.StatusCode.UNAVAILABLE
+        stream.send(2, run_id, points(10, 10))
         cluster.start()
-        with (
-            ServerProcess(tmp_path, "--backend-store-uri", cluster.uri) as server,
-            grpc.insecure_channel(server.address) as channel,
-            MetricStream(channel) as stream,
-        ):
-            run_id = start_run(channel)
-            stub = run_service_pb2_grpc.RunServiceStub(channel)
-            watch = stub.WatchRun(run_service_pb2.WatchRunRequest(run_id=run_id), timeout=60)
-            assert next(watch).HasField("snapshot")
-            stream.send(1, run_id, points(0, 10))
-            stream.acked(1)
-            seen = next(watch)
-            assert [point.step for point in seen.points.metrics] == list(range(10))
-            cluster.stop()
-            with pytest.raises(grpc.RpcError) as raised:
-                next(watch)
-            failure = describe(raised.value)
-            assert (failure.code, failure.reason) == (
-                grpc.StatusCode.UNAVAILABLE,
-                "STORE_UNAVAILABLE",
-            )
-            assert failure.retry_seconds
-            with pytest.raises(grpc.RpcError) as raised:
-                Rpcs(channel)("GetMetricHistory", runId=run_id, metricKey="loss")
-            assert describe(raised.value).code is grpc.StatusCode.UNAVAILABLE
-            stream.send(2, run_id, points(10, 10))
-            cluster.start()
-            stream.acked(2)
-            request = run_service_pb2.WatchRunRequest(run_id=run_id, cursor=seen.cursor)
-            watch = stub.WatchRun(request, timeout=60)
-            assert next(watch).HasField("snapshot")
-            assert [point.step for point in next(watch).points.metrics] == list(range(10, 20))
-            watch.cancel()
+        stream.acked(2)
+        request = run_service_pb2.WatchRunRequest(run_id=run_id, cursor=seen.cursor)
+        watch = stub.WatchRun(request, timeout=60)
+        assert next(watch).HasField("snapshot")
+        assert [point.step for point in next(watch).points.metrics] == list(range(10, 20))
+        watch.cancel()

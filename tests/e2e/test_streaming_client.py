@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_grpc import Client, MetricPoints
+from tests.databases import sqlite_uri
 from tests.e2e.trainer import expected_rows
 from tests.proxy import FaultyProxy
 from tests.servers import ServerProcess, free_port
@@ -22,9 +23,7 @@ from tests.servers import ServerProcess, free_port
 
 def serve(folder: Path, port: int = 0) -> ServerProcess:
     folder.mkdir(exist_ok=True)
-    return ServerProcess(
-        folder, "--backend-store-uri", f"sqlite:///{folder.parent}/mlflow.db", port=port
-    )
+    return ServerProcess(folder, "--backend-store-uri", sqlite_uri(folder.parent), port=port)
 
 
 def rows(database: Path, run_id: str) -> list[tuple[str, float, int, int]]:

@@ -24,7 +24,7 @@ from tests.artifacts import pb, whole
 from tests.conftest import Served
 from tests.rpc import describe
 from tests.unit.client.driver import Driver
-from tests.unit.server.test_artifact_paths import REFUSED, any_path
+from tests.unit.server.test_artifact_paths import REFUSED, any_path, store_odd_names
 
 NOT_TEXT = os.fsdecode(b"\xff.txt")
 REFUSALS = {
@@ -76,12 +76,35 @@ def calls(stub: Any, run_id: str, path: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", REFUSED)
 def test_every_call_refuses(served: Served, run: ActiveRun, stub: Any, path: str) -> None:
+    """What is not stored is not there to be read, whether or not others could have stored it."""
     for name, failure in calls(stub, run.run_id, path).items():
-        assert failure.code is grpc.StatusCode.INVALID_ARGUMENT, name
-        assert failure.fields == (
-            {"log": "chunks[0].path", "download": "paths[0]"}.get(name, "path"),
-        )
+        if name in ("log", "held") or failure.code is not grpc.StatusCode.NOT_FOUND:
+            assert failure.code is grpc.StatusCode.INVALID_ARGUMENT, name
+            assert failure.fields == (
+                {"log": "chunks[0].path", "download": "paths[0]"}.get(name, "path"),
+            )
     assert not folder_of(served, run).exists()
+
+
+@pytest.mark.parametrize("kind", ["sync", "aio"])
+async def test_what_others_stored_is_read_by_the_path_listed(
+    served: Served, run: ActiveRun, tmp_path: Path, kind: str
+) -> None:
+    """Under names that cannot be logged: one by one, by folder, and all together."""
+    files = store_odd_names(folder_of(served, run))
+    driver = Driver(kind, served.address)
+    listed = await driver.call("list_artifacts", run.run_id, recursive=True)
+    assert {one.path for one in listed if not one.is_dir} == set(files)
+    for path, data in files.items():
+        assert await driver.call("read_artifact", run.run_id, path) == data
+    for path in (one.path for one in listed if one.is_dir):
+        place = await driver.call("download_artifacts", run.run_id, path, tmp_path / "some")
+        assert place == str(tmp_path / "some" / path)
+    inside = {path: data for path, data in files.items() if "/" in path}
+    assert artifacts.files_below(tmp_path / "some") == inside
+    place = await driver.call("download_artifacts", run.run_id, "", tmp_path / "all")
+    assert artifacts.files_below(place) == files
+    await driver.close()
 
 
 @settings(

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow_grpc import Client, InvalidArgumentError, NotFoundError
 from tests import artifacts
 from tests.benchmarks.processes import rest_server
+from tests.databases import sqlite_uri
 from tests.servers import ServerProcess
 from tests.unit.client.driver import Driver
 from tests.unit.server.test_artifact_paths import STORED
@@ -42,7 +43,7 @@ def both(
 ) -> Iterator[Both]:
     folder = tmp_path_factory.mktemp("both")
     if request.param == "sqlite":
-        uri = f"sqlite:///{folder}/mlflow.db"
+        uri = sqlite_uri(folder)
     else:
         uri = request.getfixturevalue(request.param)
     place = (folder / "artifacts").as_uri()

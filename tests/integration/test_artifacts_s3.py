@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import grpc
 import pytest
+from moto.moto_api._internal.models import moto_api_backend
 from moto.server import ThreadedMotoServer
 
 from mlflow_grpc import Client, NotFoundError, ResourceExhaustedError, UnavailableError
@@ -44,8 +45,37 @@ def bucket(moto: ThreadedMotoServer, monkeypatch: pytest.MonkeyPatch) -> Any:
     }.items():
         monkeypatch.setenv(name, value)
     bucket = boto3.resource("s3", endpoint_url=url).Bucket("artifacts")
+    # The servers of one process share what they store.
+    moto_api_backend.reset()
     bucket.create()
     return bucket
+
+
+ODD_KEYS = ["a#b", "%41", "a\\b", "tab\there", "\x1bred", " lead", "trail ", "x?y;z", "aux", "c:"]
+# No path leads there: each would be listed as another.
+UNREACHABLE = ["a//b", "/top", "./dot", "up/../x", "../y", "deep/", "deep//"]
+
+
+def test_keys_that_others_stored(bucket: Any, tmp_path: Path) -> None:
+    arguments = ("--artifacts-destination", "s3://artifacts/top")
+    with ServerProcess(tmp_path, *arguments) as server, Client(server.address) as client:
+        run = client.start_run()
+        prefix = f"top/0/{run.run_id}/artifacts"
+        files = {path: path.encode() for key in ODD_KEYS for path in (key, f"in-{key}/{key}")}
+        # A key may go on where another one ends.
+        files["both/below"] = b"both/below"
+        for path in [*files, *UNREACHABLE, "both"]:
+            bucket.put_object(Key=f"{prefix}/{path}", Body=path.encode())
+        listed = [one.path for one in run.list_artifacts(recursive=True) if not one.is_dir]
+        assert sorted(listed) == sorted([*files, "both"])
+        for path in [*files, "both"]:
+            content = client.read_artifact(run.run_id, path)
+            assert content == files.get(path, b"both")
+        place = run.download_artifacts("in-%41", tmp_path / "one")
+        assert artifacts.files_below(place) == {"%41": b"in-%41/%41"}
+        bucket.Object(f"{prefix}/both").delete()
+        place = run.download_artifacts(dst_path=tmp_path / "all")
+        assert artifacts.files_below(place) == files
 
 
 def test_files_in_s3(moto: ThreadedMotoServer, bucket: Any, tmp_path: Path) -> None:

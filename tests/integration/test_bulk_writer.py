@@ -22,6 +22,7 @@ from mlflow_grpc_server.convert import runs
 from mlflow_grpc_server.exceptions import NotFoundError, StoreUnavailableError
 from mlflow_grpc_server.ingest.entries import Entries, EntryKind
 from mlflow_grpc_server.tracking.stores import Stores, open_stores
+from tests.databases import sqlite_uri
 
 TABLES = {
     "metrics": ("run_uuid", "key", "value", "timestamp", "step", "is_nan"),
@@ -69,7 +70,7 @@ def opened(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Opened]:
     folder = tmp_path_factory.mktemp("bulk")
-    uri = f"sqlite:///{folder}/mlflow.db"
+    uri = sqlite_uri(folder)
     if request.param == "postgres":
         uri = request.getfixturevalue("postgres")
     stores = open_stores(uri, uri, "mlflow-artifacts:/", str(folder))
@@ -252,7 +253,7 @@ def test_a_param_that_another_process_logs_at_the_same_time(postgres: str, tmp_p
 
 def test_a_sqlite_file_that_is_gone_takes_nothing(tmp_path: Any) -> None:
     """An open connection would still write to the file, and nobody would ever read it."""
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = sqlite_uri(tmp_path)
     stores = open_stores(uri, uri, "mlflow-artifacts:/", str(tmp_path))
     run_id = stores.client.create_run("0").info.run_id
     stores.metrics.writer.write([_points(run_id, 0, 1)])
@@ -263,7 +264,7 @@ def test_a_sqlite_file_that_is_gone_takes_nothing(tmp_path: Any) -> None:
 
 
 def test_sqlite_keeps_what_is_acknowledged_through_a_loss_of_power(tmp_path: Any) -> None:
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = sqlite_uri(tmp_path)
     stores = open_stores(uri, uri, "mlflow-artifacts:/", str(tmp_path))
     engine = stores.metrics.writer.engine  # type: ignore[attr-defined]
     with engine.connect() as connection:

@@ -18,8 +18,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from tests.benchmarks.processes import rest_server
 from tests.conftest import Served
+from tests.databases import sqlite_uri
 from tests.mariadb import MariaDb
 from tests.postgres import PostgresCluster
 from tests.rpc import Rpcs, describe
@@ -55,6 +55,7 @@ def wait_for_health(channel: grpc.Channel, service: str, wanted: int) -> None:
 
 def start_failing(folder: Path, *arguments: str) -> str:
     """Start a server that must not start; return what it says."""
+    sqlite_uri(folder)
     done = subprocess.run(
         [sys.executable, "-m", "mlflow_grpc_server.cli", "--port", "0", *arguments],
         cwd=folder,
@@ -273,20 +274,3 @@ def test_a_database_serves_and_its_loss_is_unavailable(
             assert rpcs("GetRun", runId=run_id).run.info.run_id == run_id
             assert "s3cr3t" not in rpcs("GetServerInfo").backend_store_uri
     assert "s3cr3t" not in server.log.read_text()
-
-
-def test_an_mlflow_server_can_be_the_store(tmp_path: Path) -> None:
-    folder = tmp_path / "behind"
-    folder.mkdir()
-    with (
-        rest_server(folder) as uri,
-        ServerProcess(tmp_path, "--backend-store-uri", uri) as server,
-        grpc.insecure_channel(server.address) as channel,
-    ):
-        rpcs = Rpcs(channel)
-        run_id = rpcs("StartRun", experimentId="0").run.info.run_id
-        rpcs("LogMetrics", runId=run_id, metrics=[{"key": "m", "value": 2.0}])
-        assert rpcs("GetRun", runId=run_id).run.data.metrics[0].value == 2.0
-        assert rpcs.failure("GetRun", runId="0" * 32).code is grpc.StatusCode.NOT_FOUND
-        rpcs("RegisterModel", name="m", source=f"runs:/{run_id}/model")
-        assert rpcs("GetModelVersion", name="m", version="1").model_version.run_id == run_id

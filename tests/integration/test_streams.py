@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 
 from mlflow_grpc.v1 import resources_pb2, run_service_pb2
 from tests.benchmarks.processes import rest_server
+from tests.databases import sqlite_uri
 from tests.rpc import Rpcs, describe
 from tests.servers import ServerProcess
 from tests.streams import MetricStream, points
@@ -45,12 +46,12 @@ def server(
 ) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("streams")
     if request.param == "mlflow server":
-        with rest_server(folder) as uri:
+        with rest_server(folder, workers=1, uri=sqlite_uri(folder)) as uri:
             yield from _served(folder, uri)
     elif request.param == "postgres":
         yield from _served(folder, request.getfixturevalue("postgres"))
     else:
-        yield from _served(folder, f"sqlite:///{folder}/mlflow.db")
+        yield from _served(folder, sqlite_uri(folder))
 
 
 def _served(folder: Path, uri: str) -> Iterator[Server]:
@@ -74,6 +75,17 @@ def reasons(rejections: list[Any]) -> list[tuple[Any, list[int], str, str]]:
         assert info.domain == "mlflow-grpc"
         found.append((group.kind, list(group.indexes), info.reason, field))
     return found
+
+
+def test_calls_about_runs_and_models(server: Server) -> None:
+    """Not streams: here, because every kind of store is."""
+    run_id = server.run()
+    server.rpcs("LogMetrics", runId=run_id, metrics=[{"key": "m", "value": 2.0}])
+    assert server.rpcs("GetRun", runId=run_id).run.data.metrics[0].value == 2.0
+    assert server.rpcs.failure("GetRun", runId="0" * 32).code is grpc.StatusCode.NOT_FOUND
+    server.rpcs("RegisterModel", name=run_id, source=f"runs:/{run_id}/model")
+    registered = server.rpcs("GetModelVersion", name=run_id, version="1").model_version
+    assert registered.run_id == run_id
 
 
 def test_what_is_acknowledged_is_stored(server: Server) -> None:

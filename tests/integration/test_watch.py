@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from mlflow_grpc.v1 import resources_pb2, run_service_pb2, run_service_pb2_grpc
+from tests.databases import sqlite_uri
 from tests.rpc import Rpcs, describe
 from tests.servers import ServerProcess
 from tests.streams import MetricStream, points
@@ -50,7 +51,7 @@ def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("watch")
-    uri = f"sqlite:///{folder}/mlflow.db"
+    uri = sqlite_uri(folder)
     if request.param == "postgres":
         uri = request.getfixturevalue("postgres")
     with (

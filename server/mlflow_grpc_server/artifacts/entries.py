@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from mlflow_grpc_server.artifacts.paths import Parts
 from mlflow_grpc_server.artifacts.staging import Staging
+from mlflow_grpc_server.exceptions import NotFoundError
 
-__all__ = ["Chunk", "Entry", "Root", "Stored", "Writer"]
+__all__ = ["Chunk", "Entry", "Root", "Stored", "Writer", "walk"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,28 @@ class Root(Protocol):
         """Return a descriptor of a file. Raises NotFoundError."""
 
     def entry(self, parts: Parts) -> Entry:
-        """Return what is at a path. Raises NotFoundError."""
+        """Return what is at a path, a file if it is both. Raises NotFoundError."""
 
     def walk(self, parts: Parts, *, recursive: bool, after: Parts = ()) -> Iterator[Entry]:
         """Yield what is in a folder, by path, from behind `after`. Raises NotFoundError."""
+
+
+def walk(
+    parts: Parts, entries: Callable[[Parts], list[Entry]], *, recursive: bool, after: Parts
+) -> Iterator[Entry]:
+    """Yield what is in a folder, by path, from behind `after`; `entries` lists one folder.
+
+    Folders may be in folders deeper than functions may call each other.
+    """
+    levels = [iter(entries(parts))]
+    while levels:
+        entry = next(levels[-1], None)
+        if entry is None:
+            levels.pop()
+            continue
+        if entry.parts > after:
+            yield entry
+        if entry.is_dir and recursive and entry.parts >= after[: len(entry.parts)]:
+            # It may be gone since.
+            with suppress(NotFoundError):
+                levels.append(iter(entries(entry.parts)))

@@ -8,8 +8,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlflow_grpc_server.artifacts.entries import Entry
-from mlflow_grpc_server.artifacts.paths import Parts
+from mlflow_grpc_server.artifacts.entries import Entry, walk
+from mlflow_grpc_server.artifacts.paths import Parts, can_be_listed
 from mlflow_grpc_server.artifacts.staging import Staging
 from mlflow_grpc_server.exceptions import FailedPreconditionError, NotFoundError
 
@@ -69,31 +69,19 @@ class LocalRoot:
 
     def walk(self, parts: Parts, *, recursive: bool, after: Parts = ()) -> Iterator[Entry]:
         """Yield what is in a folder, by path, from behind `after`."""
+        if not parts and not self._folder.is_dir():
+            # The folder of a run is made with its first file.
+            return iter(())
+        return walk(parts, self._entries, recursive=recursive, after=after)
+
+    def _entries(self, parts: Parts) -> list[Entry]:
+        folder = self._open_folder(parts, parts)
         try:
-            folder = self._open_folder(parts, parts)
-        except NotFoundError:
-            if parts:
-                raise
-            return
-        try:
-            with os.scandir(folder) as entries:
-                found = sorted(
-                    (entry.name, is_dir, 0 if is_dir else entry.stat(follow_symlinks=False).st_size)
-                    for entry in entries
-                    if _is_text(entry.name)
-                    and (
-                        (is_dir := entry.is_dir(follow_symlinks=False))
-                        or entry.is_file(follow_symlinks=False)
-                    )
-                )
+            with os.scandir(folder) as found:
+                entries = [_entry(parts, one) for one in found if can_be_listed(one.name)]
         finally:
             os.close(folder)
-        for name, is_dir, size in found:
-            here = (*parts, name)
-            if here > after:
-                yield Entry(here, is_dir, size)
-            if is_dir and recursive and here >= after[: len(here)]:
-                yield from self.walk(here, recursive=True, after=after)
+        return sorted((one for one in entries if one), key=lambda entry: entry.parts)
 
     def _open_folder(self, parts: Parts, whole: Parts) -> int:
         try:
@@ -158,13 +146,17 @@ def _is_there(folder: int) -> bool:
     return os.fstat(folder).st_nlink > 0
 
 
-def _is_text(name: str) -> bool:
-    """Whether a message can carry a name: not if it has bytes that are no UTF-8."""
+def _entry(folder: Parts, found: os.DirEntry[str]) -> Entry | None:
+    """A file or folder; None for what is neither, or gone since."""
+    parts = (*folder, found.name)
+    if found.is_dir(follow_symlinks=False):
+        return Entry(parts, True, 0)
+    if not found.is_file(follow_symlinks=False):
+        return None
     try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        return Entry(parts, False, found.stat(follow_symlinks=False).st_size)
+    except FileNotFoundError:
+        return None
 
 
 def _step(folder: int, part: str) -> int:

@@ -9,7 +9,7 @@ from mlflow.utils.uri import validate_path_is_safe
 
 from mlflow_grpc_server.exceptions import InvalidFieldError
 
-__all__ = ["Parts", "parse"]
+__all__ = ["Parts", "can_be_listed", "is_plain", "listed", "parse"]
 
 Parts = tuple[str, ...]
 
@@ -36,6 +36,43 @@ def parse(path: str, field: str) -> Parts:
     return parts
 
 
+def listed(path: str, field: str) -> Parts:
+    """Return the parts of a path that a list may have given, whoever stored what is there.
+
+    It is read as it is spelled, so that only what is no name at all is refused. Raises
+    InvalidFieldError.
+    """
+    parts = tuple(path.split("/"))
+    if not all(map(_is_name, parts)):
+        fault = "has a part that is empty, '.' or '..', or a NUL"
+        raise InvalidFieldError(field, f"{_short(path)!r} {fault}" if path else "is required")
+    return parts
+
+
+def can_be_listed(name: str) -> bool:
+    """Return whether a list may show a name: `listed` takes it, and a message can carry it.
+
+    MLflow's lists leave out its own files that are being written, and so do ours.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return _is_name(name) and not name.startswith(_MLFLOW_TEMPORARY)
+
+
+def is_plain(path: str) -> bool:
+    """Return whether MLflow takes a path as it is spelled."""
+    try:
+        return bool(validate_path_is_safe(path) == path)
+    except (MlflowException, ValueError):
+        return False
+
+
+def _is_name(part: str) -> bool:
+    return part not in ("", ".", "..") and "\0" not in part
+
+
 def _fault(path: str, parts: Parts) -> str | None:
     if not path:
         return "is required"
@@ -53,17 +90,10 @@ def _fault(path: str, parts: Parts) -> str | None:
         return f"has a part longer than {_MOST_PART_BYTES} bytes"
     if any(part.startswith(_MLFLOW_TEMPORARY) for part in parts):
         return f"has a part that starts with {_MLFLOW_TEMPORARY!r}, which MLflow hides"
-    if not _is_plain(path):
+    if not is_plain(path):
         return "is one that MLflow would decode to another: leave out '#', '%..', '?' and ';'"
     return None
 
 
 def _short(path: str) -> str:
     return path if len(path) <= _MOST_SHOWN else f"{path[:_MOST_SHOWN]}..."
-
-
-def _is_plain(path: str) -> bool:
-    try:
-        return bool(validate_path_is_safe(path) == path)
-    except (MlflowException, ValueError):
-        return False

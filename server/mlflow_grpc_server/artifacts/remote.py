@@ -6,26 +6,36 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from mlflow.entities import FileInfo
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from mlflow_grpc_server.artifacts.entries import Entry
-from mlflow_grpc_server.artifacts.paths import Parts
+from mlflow_grpc_server.artifacts.entries import Entry, walk
+from mlflow_grpc_server.artifacts.paths import Parts, can_be_listed, is_plain
 from mlflow_grpc_server.artifacts.staging import Staging
 from mlflow_grpc_server.exceptions import ArtifactStoreError, NotFoundError, RequestError
 
 __all__ = ["RemoteRoot"]
 
+# Stores that take every path as it is spelled. MLflow's own server decodes it first.
+_LITERAL = ("s3",)
+
 
 class RemoteRoot:
-    """The artifacts of one run or model below a URI. Files pass whole through the staging."""
+    """The artifacts of one run or model below a URI. Files pass whole through the staging.
+
+    Made for one call, and used by one thread at a time.
+    """
 
     def __init__(self, uri: str, staging: Staging, tracking_uri: str) -> None:
         self.staging = staging
         self.key = uri
+        self._is_literal = urlsplit(uri).scheme in _LITERAL
+        # A store is asked once for a folder whose files are read one after the other.
+        self._listed: tuple[Parts, list[Entry]] | None = None
         with _store_errors():
             self._repository: ArtifactRepository = get_artifact_repository(
                 uri, tracking_uri=tracking_uri
@@ -56,28 +66,31 @@ class RemoteRoot:
         """Return what is at a path. Raises NotFoundError."""
         if not parts:
             return Entry((), True, 0)
-        for entry in self._list(parts[:-1]):
-            if entry.parts == parts:
-                return entry
-        raise NotFoundError("artifact", "/".join(parts))
+        path = "/".join(parts)
+        if self._is_literal or is_plain(path):
+            found = [entry for entry in self._list(parts[:-1]) if entry.parts == parts]
+            if found:
+                return min(found, key=lambda entry: entry.is_dir)
+        raise NotFoundError("artifact", path)
 
     def walk(self, parts: Parts, *, recursive: bool, after: Parts = ()) -> Iterator[Entry]:
         """Yield what is in a folder, by path, from behind `after`."""
         if parts and not self.entry(parts).is_dir:
             raise NotFoundError("artifact folder", "/".join(parts))
-        yield from self._walk(parts, recursive=recursive, after=after)
-
-    def _walk(self, parts: Parts, *, recursive: bool, after: Parts) -> Iterator[Entry]:
-        for entry in self._list(parts):
-            if entry.parts > after:
-                yield entry
-            if entry.is_dir and recursive and entry.parts >= after[: len(entry.parts)]:
-                yield from self._walk(entry.parts, recursive=True, after=after)
+        return walk(parts, self._list, recursive=recursive, after=after)
 
     def _list(self, parts: Parts) -> list[Entry]:
-        with _store_errors():
-            found = self._repository.list_artifacts("/".join(parts) or None)
-        return sorted((_entry(info) for info in found), key=lambda entry: entry.parts)
+        if self._listed is None or self._listed[0] != parts:
+            with _store_errors():
+                found = self._repository.list_artifacts("/".join(parts) or None)
+            entries = sorted(map(_entry, found), key=lambda entry: entry.parts)
+            self._listed = (parts, [one for one in entries if self._is_in(one, parts)])
+        return self._listed[1]
+
+    def _is_in(self, entry: Entry, folder: Parts) -> bool:
+        """Whether an entry is read by its path. That of a key with `//` or `..` is another's."""
+        is_child = entry.parts[:-1] == folder and can_be_listed(entry.parts[-1])
+        return is_child and (self._is_literal or is_plain(entry.path))
 
 
 class RemoteWriter:

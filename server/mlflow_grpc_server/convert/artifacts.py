@@ -48,13 +48,13 @@ def upload(request: pb.GetArtifactUploadRequest) -> tuple[str, str]:
 
 def folder(path: str) -> Parts:
     """Return the parts of a path, of which the empty one means everything."""
-    return paths.parse(path, "path") if path else ()
+    return paths.listed(path, "path") if path else ()
 
 
 def wanted(request: pb.DownloadArtifactRequest) -> tuple[Parts, ...]:
     """Return the paths to download."""
     fields.at_most("paths", request.paths, _MOST_PATHS)
-    return tuple(paths.parse(path, f"paths[{index}]") for index, path in enumerate(request.paths))
+    return tuple(paths.listed(path, f"paths[{index}]") for index, path in enumerate(request.paths))
 
 
 def range_of(request: pb.DownloadArtifactRequest) -> tuple[int, int | None]:

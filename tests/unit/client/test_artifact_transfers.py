@@ -14,6 +14,7 @@ import grpc
 import pytest
 
 from mlflow_grpc import DataLossError, DeadlineExceededError, UnavailableError
+from mlflow_grpc._files.receiving import is_windows_name
 from mlflow_grpc.v1 import artifacts_pb2 as pb
 from tests.unit.client.driver import Driver
 from tests.unit.client.fake_server import FakeServer
@@ -153,6 +154,18 @@ async def test_a_server_cannot_write_anywhere_else(
         await driver.call("download_artifacts", "r", "", tmp_path / "out")
     assert below(tmp_path) == {}
     assert server.requests("DownloadArtifact") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        *((name, True) for name in ("a", ".a", "a b.txt", "console", "com", "%41", "a#b", "é")),
+        *((name, False) for name in ("a ", "a.", "con", "Nul.txt", "COM1", "aux .x", "lpt¹.log")),
+        *((name, False) for name in ("a:b", "a\\b", "a?", "a\nb", "a|b", "..", "x\x00")),
+    ],
+)
+def test_names_on_windows(name: str, is_one: bool) -> None:
+    assert is_windows_name(name) is is_one
 
 
 async def test_what_is_held_and_rotten_is_begun_anew(

@@ -57,6 +57,30 @@ REFUSED = [
     "ü" * 128,
     ".artifact.uploading.x",
 ]
+# The names that others store and this server does not: a list gives them, and they are read.
+ODD = [
+    "a#b",
+    "%41",
+    "%2e%2e",
+    "a%2fb",
+    "a\\b",
+    "..\\x",
+    "C:\\x",
+    "c:",
+    "a\nb",
+    "\x01",
+    "\x7f",
+    "\x1b[31m",
+    " lead",
+    "trail ",
+    "dot.",
+    "file:x",
+    "a?b;c",
+    "aux",
+    "~",
+    "\u202etxt.exe",
+    "...",
+]
 STORED = [
     "a",
     "a/b/c.txt",
@@ -116,7 +140,7 @@ def upload(root: LocalRoot, path: str, data: bytes, size: int | None = None) -> 
 
 
 def download(root: LocalRoot, path: str) -> bytes:
-    wanted = (paths.parse(path, "path"),)
+    wanted = (paths.listed(path, "path"),)
     return b"".join(
         piece.data for message in Download(root, wanted).messages() for piece in message
     )
@@ -192,6 +216,71 @@ def test_any_path(tmp_path_factory: pytest.TempPathFactory, path: str, chunked: 
     after = outside(folder)
     after.pop(".staging", None)
     assert after == before
+
+
+def store_odd_names(run: Path) -> dict[str, bytes]:
+    """Store files and folders of odd names as another tool does; what they hold."""
+    files = {name: name.encode() for name in ODD}
+    files |= {f"folder-{name}/{name}": name.encode() for name in ODD}
+    for path, data in files.items():
+        (run / path).parent.mkdir(parents=True, exist_ok=True)
+        (run / path).write_bytes(data)
+    return files
+
+
+def test_what_is_listed_is_read_by_the_path_listed(root: LocalRoot, tmp_path: Path) -> None:
+    run = tmp_path / "run" / "artifacts"
+    files = store_odd_names(run)
+    listed = [entry.path for entry in root.walk((), recursive=True) if not entry.is_dir]
+    assert set(listed) == set(files)
+    assert {path: download(root, path) for path in listed} == files
+    whole = [piece for message in Download(root, ()).messages() for piece in message]
+    assert {piece.path: piece.data for piece in whole} == files
+    # To store is as strict as ever.
+    for path in ("a#b", "%41", "a\\b", "a\nb"):
+        with pytest.raises(InvalidFieldError):
+            upload(root, path, b"new")
+
+
+@pytest.mark.parametrize("path", ["", "/", "..", "../x", "a/..", ".", "a/./b", "//x", "a/", "a\0b"])
+def test_what_no_list_gives_is_not_read(path: str) -> None:
+    with pytest.raises(InvalidFieldError) as caught:
+        paths.listed(path, "path")
+    assert caught.value.fields == ("path",)
+
+
+def test_folders_in_folders_in_folders(root: LocalRoot, tmp_path: Path) -> None:
+    """More than Python goes into itself; each is made from the one above, as no path is as long."""
+    here = tmp_path / "run" / "artifacts"
+    here.mkdir(parents=True)
+    top = os.open(here, os.O_RDONLY)
+    folder = os.dup(top)
+    depth = 1500
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=folder)
+        below = os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    entries = list(root.walk((), recursive=True))
+    assert [len(entry.parts) for entry in entries] == [*range(1, depth + 1), depth + 1]
+    assert download(root, entries[-1].path) == b""
+    # pytest's own tidying would give up.
+    os.unlink("file", dir_fd=folder)
+    while not os.path.sameopenfile(folder, top):
+        above = os.open("..", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = above
+        os.rmdir("d", dir_fd=folder)
+    os.close(folder)
+    os.close(top)
+
+
+def test_what_mlflow_is_writing_is_not_listed(root: LocalRoot, tmp_path: Path) -> None:
+    run = tmp_path / "run" / "artifacts"
+    upload(root, "whole", b"1")
+    (run / ".artifact.uploading.half").write_bytes(b"2")
+    assert [entry.path for entry in root.walk((), recursive=True)] == ["whole"]
 
 
 def test_links_are_not_followed(root: LocalRoot, tmp_path: Path) -> None:

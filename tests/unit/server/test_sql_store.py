@@ -23,6 +23,7 @@ from mlflow.store.tracking.dbmodels.models import SqlRun
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from mlflow_grpc_server.tracking.sql_store import SqlStore
+from tests.databases import sqlite_uri
 
 KEYS = st.sampled_from(["a", "b/ü", "c 1", "mlflow.note.content"])
 NUMBERS = st.floats() | st.sampled_from([float("nan"), float("inf"), -float("inf")])
@@ -36,7 +37,7 @@ DATASETS = st.lists(st.tuples(st.sampled_from("def"), PAIRS), max_size=3, unique
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> SqlStore:
     folder: Path = tmp_path_factory.mktemp("store")
-    return SqlStore(f"sqlite:///{folder}/mlflow.db", str(folder))
+    return SqlStore(sqlite_uri(folder), str(folder))
 
 
 def flat(run: Any) -> str:

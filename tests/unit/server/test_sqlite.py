@@ -10,6 +10,7 @@ import sqlalchemy
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from mlflow_grpc_server.tracking.sqlite import PRAGMAS, set_up_connections
+from tests.databases import sqlite_uri
 
 VALUES = {
     "foreign_keys": 1,
@@ -32,7 +33,7 @@ def statements(engine: sqlalchemy.Engine) -> list[str]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> SqlAlchemyStore:
-    return SqlAlchemyStore(f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path))
+    return SqlAlchemyStore(sqlite_uri(tmp_path), str(tmp_path))
 
 
 def test_the_pragmas_are_those_that_mlflow_sets_in_each_session(store: SqlAlchemyStore) -> None:

@@ -15,6 +15,7 @@ from mlflow_grpc_server.tracking.commits import commit_log
 from mlflow_grpc_server.tracking.pool import BlockingPool
 from mlflow_grpc_server.tracking.tracking import Tracking
 from mlflow_grpc_server.tracking.watch import Event, Points, RunWatch, Snapshot, Watcher, pause_for
+from tests.databases import sqlite_uri
 
 
 async def next_event(events: AsyncIterator[Event]) -> Event:
@@ -23,7 +24,7 @@ async def next_event(events: AsyncIterator[Event]) -> Event:
 
 async def test_a_slow_reader_is_not_made_to_wait_in_turn(tmp_path: Path) -> None:
     """What a watcher takes over a message is no time in the store, and stretches no pause."""
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = sqlite_uri(tmp_path)
     client = await asyncio.to_thread(MlflowClient, uri)
     run_id = (await asyncio.to_thread(client.create_run, "0")).info.run_id
     engine, pool = sqlalchemy.create_engine(uri), BlockingPool(2, 10)

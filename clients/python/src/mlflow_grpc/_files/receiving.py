@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,9 +21,10 @@ from mlflow_grpc.v1 import artifacts_pb2 as pb
 
 _READ_BYTES = 2**20
 _PART = ".mlflow-grpc-part"
-_DEVICES = {"con", "prn", "aux", "nul"} | {
-    f"{port}{n}" for port in ("com", "lpt") for n in "123456789"
+_DEVICES = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
+    f"{port}{n}" for port in ("com", "lpt") for n in "0123456789¹²³"
 }
+_NOT_OF_WINDOWS = re.compile(r'[\x00-\x1f\\/:*?"<>|]')
 
 
 class Receiving:
@@ -200,12 +202,16 @@ def local_place(folder: Path, path: str) -> Path:
     """Where in `folder` the artifact `path` goes. Raises `DataLossError` if that is not in it."""
     parts = path.split("/")
     unsafe = {"", ".", ".."}.intersection(parts) or "\0" in path
-    if os.name == "nt":
-        names = {part.split(".")[0].strip().lower() for part in parts}
-        unsafe = unsafe or set(path) & set('\\:*?"<>|') or names & _DEVICES
-    if unsafe:
+    if unsafe or (os.name == "nt" and not all(map(is_windows_name, parts))):
         raise _lost(f"the artifact {path!r} has no place in a folder of this machine")
     return folder.joinpath(*parts)
+
+
+def is_windows_name(part: str) -> bool:
+    """Whether Windows takes a part of a path for the name that it is, and not for another one,
+    a stream of a file, or a device."""
+    device = part.split(".")[0].strip().lower() in _DEVICES
+    return not (device or part.endswith((" ", ".")) or _NOT_OF_WINDOWS.search(part))
 
 
 def _part(target: Path) -> Path:

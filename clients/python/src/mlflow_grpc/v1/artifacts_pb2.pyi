@@ -225,7 +225,9 @@ class ListArtifactsRequest(google.protobuf.message.Message):
     `models:/NAME/latest` or `models:/NAME@ALIAS`.
     """
     path: builtins.str
-    """The folder. A file lists as itself. Default: all of the artifacts."""
+    """The folder, by any path that a list gives. A file lists as itself. Default:
+    all of the artifacts.
+    """
     recursive: builtins.bool
     """List what is in folders below as well."""
     page_size: builtins.int
@@ -265,8 +267,11 @@ class ListArtifactsResponse(google.protobuf.message.Message):
     """The page_token of the next page; empty on the last one."""
     @property
     def artifacts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Artifact]:
-        """By path, part by part; a folder comes before what is in it. Symbolic links,
-        and names that are no UTF-8, are left out.
+        """By path, part by part; a folder comes before what is in it. Each can be
+        downloaded by this path, also one that others stored under a name that
+        LogArtifacts refuses. Left out are symbolic links, names that are no UTF-8,
+        what MLflow is still writing, and keys of an object store that have an
+        empty part, `.` or `..`.
         """
 
     def __init__(
@@ -305,7 +310,8 @@ class DownloadArtifactRequest(google.protobuf.message.Message):
     @property
     def paths(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Files, and folders, which come as the files in them, in this order and by
-        path; up to 10,000. Default: all of the artifacts.
+        path; up to 10,000. Any path that a list gives; INVALID_ARGUMENT for one with
+        an empty part, `.`, `..` or a NUL. Default: all of the artifacts.
         """
 
     def __init__(
