@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from typing import Any
 
@@ -19,6 +20,7 @@ from mlflow_grpc import (
 from mlflow_grpc._aio.base import AsyncCaller
 from mlflow_grpc._sync.base import Caller
 from mlflow_grpc.v1 import experiment_service_pb2
+from mlflow_grpc.v1.artifacts_pb2 import ArtifactChunk, DownloadArtifactResponse
 from mlflow_grpc.v1.model_serving_service_pb2 import (
     SERVED_MODEL_STATE_READY,
     ServedModel,
@@ -82,6 +84,9 @@ def _answer_with_two_pages(server: FakeServer, rpc: str) -> None:
     if rpc == "WatchServedModel":
         ready = ServedModel(state=SERVED_MODEL_STATE_READY)
         server.answers[rpc] = lambda request, context: WatchServedModelResponse(served_model=ready)
+    if rpc == "DownloadArtifact":
+        empty = ArtifactChunk(path="p", sha256=hashlib.sha256().hexdigest())
+        server.answers[rpc] = lambda request, context: DownloadArtifactResponse(chunks=[empty])
     response = GetMessageClass(METHODS[rpc].output_type)
     if rpc == "LogArtifacts":
         server.answers[rpc] = lambda request, context: response(

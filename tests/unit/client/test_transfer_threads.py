@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 import pytest
 
-from mlflow_grpc._files.threads import Ahead, Behind, ending
+from mlflow_grpc._files.threads import Ahead, Behind, Stop, each
 
 
 def test_calls_are_made_in_order_and_not_by_the_caller() -> None:
@@ -120,8 +120,54 @@ def test_a_failure_ends_the_items_and_is_kept() -> None:
         yield 1
         raise OSError("the file shrank")
 
-    failure: list[Exception] = []
-    ahead = Ahead(ending(failing(), failure))
+    ahead = Ahead(failing())
     assert list(ahead) == [1]
     ahead.close()
-    assert [str(error) for error in failure] == ["the file shrank"]
+    assert str(ahead.failure) == "the file shrank"
+
+
+class Call:
+    """A call that lasts until it is cancelled."""
+
+    def __init__(self) -> None:
+        self.cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        self.cancelled.set()
+
+
+def test_the_first_failure_ends_the_calls_of_the_others() -> None:
+    stop, running, calls = Stop(), threading.Barrier(3), list[Call]()
+
+    def transfer(number: int) -> None:
+        assert number < 3, "it began after the failure"
+        call = Call()
+        calls.append(call)
+        with stop.ending(call):
+            running.wait(10)
+            if number == 1:
+                raise OSError("disk full")
+            assert call.cancelled.wait(10)
+            raise RuntimeError("cancelled")
+
+    with pytest.raises(OSError, match="disk full"):
+        each(range(9), transfer, stop, 3)
+    assert all(call.cancelled.is_set() for call in calls)
+    late = Call()
+    with stop.ending(late):
+        assert late.cancelled.is_set()
+    stop.sleep(3600)
+
+
+def test_results_are_in_order() -> None:
+    first_may_end = threading.Event()
+
+    def do(number: int) -> int:
+        if number == 0:
+            first_may_end.wait(10)
+        elif number == 7:
+            first_may_end.set()
+        return number * number
+
+    assert each(range(8), do, Stop(), 3) == [number * number for number in range(8)]
+    assert each([], do, Stop(), 3) == []

@@ -184,6 +184,9 @@ def decode_error(error: grpc.RpcError) -> MlflowGrpcError:
     code: grpc.StatusCode = call.code()
     message: str = call.details() or ""
     status = _status(call)
+    # It leads to the call, which of a stream is the error: such a circle lives on until the
+    # process ends, and gRPC hangs at times when a call is freed only then.
+    error.__traceback__ = None
     if status is None:
         return ERRORS[code](code, message)
     return _with_details(code, message, status)

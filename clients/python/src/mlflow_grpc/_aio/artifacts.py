@@ -143,7 +143,8 @@ class AsyncArtifactMethods(AsyncTransfers):
         listed = [artifact async for artifact in pages]
         arrival = await asyncio.to_thread(Arrival, listed, path, dst_path)
         if arrival.files:
-            await self._download(run_id, arrival.files, arrival.folder, progress, timeout)
+            with arrival.filling():
+                await self._download(run_id, arrival.files, arrival.folder, progress, timeout)
         return str(arrival.place)
 
     async def read_artifact(
@@ -158,7 +159,7 @@ class AsyncArtifactMethods(AsyncTransfers):
         """The bytes of a file, or `length` of them from `offset`.
 
         Raises `NotFoundError` if there is no such file, `OutOfRangeError` for an offset beyond
-        its end.
+        its end, `DataLossError` if it was damaged on its way.
         """
         return await self._read(run_id, path, offset, length, Deadline(timeout))
 

@@ -16,10 +16,10 @@ from mlflow_grpc._entities import Artifact
 from mlflow_grpc._errors import MlflowGrpcError, decode_error
 from mlflow_grpc._files.plan import Batch, Source, batches
 from mlflow_grpc._files.progress import ProgressOption, progress_of
-from mlflow_grpc._files.receiving import Receiving, Remote
+from mlflow_grpc._files.receiving import Reading, Receiving, Remote
 from mlflow_grpc._files.retries import Retries
 from mlflow_grpc._files.sending import Moved, Sending
-from mlflow_grpc._files.threads import Ahead, Behind, ending
+from mlflow_grpc._files.threads import Ahead, Behind, Stop
 
 B = TypeVar("B")
 R = TypeVar("R")
@@ -60,13 +60,17 @@ class AsyncTransfers(AsyncListingMethods):
         self, of: str, path: str, offset: int, length: int | None, deadline: Deadline
     ) -> bytes:
         request = calls.download(of, [path], offset, length)
+        reading = Reading(path, offset, length)
         try:
             messages = self._stub(calls.DOWNLOAD_ARTIFACT)(
                 request, timeout=deadline.left(), metadata=self._config.metadata
             )
-            return b"".join([chunk.data async for message in messages for chunk in message.chunks])
+            with Stop().ending(messages):
+                async for message in messages:
+                    await asyncio.to_thread(reading.take, message.chunks)
         except grpc.RpcError as error:
             raise decode_error(error) from error
+        return reading.content()
 
     async def _each(self, work: Iterable[B], do: Callable[[B], Awaitable[R]]) -> list[R]:
         """What `do` returns for each, in order. The first failure stops what has not begun."""
@@ -94,18 +98,17 @@ class AsyncTransfers(AsyncListingMethods):
             try:
                 if offset is None:
                     offset = await self._held(of, batch, deadline)
-                failure: list[Exception] = []
-                requests = Ahead(ending(sending.requests(offset), failure))
+                requests = Ahead(sending.requests(offset))
                 try:
                     response = await self._stub(calls.LOG_ARTIFACTS)(
                         _awaited(requests), timeout=deadline.left(), metadata=self._config.metadata
                     )
                 except grpc.RpcError as error:
-                    raise (failure[0] if failure else decode_error(error)) from error
+                    raise (requests.failure or decode_error(error)) from error
                 finally:
                     await asyncio.shield(asyncio.to_thread(requests.close))
-                if failure:
-                    raise failure[0]
+                if requests.failure:
+                    raise requests.failure
                 return sending.check(response)
             except MlflowGrpcError as error:
                 await asyncio.sleep(retries.delay(error, sending.sent))

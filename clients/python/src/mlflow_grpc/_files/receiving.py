@@ -5,22 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import grpc
 
 from mlflow_grpc._entities import Artifact
 from mlflow_grpc._errors import DataLossError
+from mlflow_grpc._files.parts import Part
 from mlflow_grpc._files.plan import Batch
 from mlflow_grpc._files.sending import Moved
-from mlflow_grpc._files.threads import Behind
 from mlflow_grpc.v1 import artifacts_pb2 as pb
 
-_READ_BYTES = 2**20
-_PART = ".mlflow-grpc-part"
 _DEVICES = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
     f"{port}{n}" for port in ("com", "lpt") for n in "0123456789¹²³"
 }
@@ -39,7 +38,7 @@ class Receiving:
         self._large = batch.is_large
         self._folder = folder
         self._moved = moved
-        self._part: _Part | None = None
+        self._part: Part | None = None
         self.received = 0
         """How many bytes of the batch are there."""
 
@@ -54,10 +53,9 @@ class Receiving:
         if not self._large:
             return 0
         (remote,) = self._missing.values()
-        part = _part(self._target(remote.path))
-        held = part.stat().st_size if part.exists() else 0
+        part = self._part = Part(remote.path, self._target(remote.path), is_large=True)
+        held = part.held
         if held > remote.size:
-            part.unlink()
             held = 0
         self._moved(remote.path, held - self.received)
         self.received = held
@@ -65,27 +63,26 @@ class Receiving:
 
     def restart(self) -> None:
         """Forget what is held."""
+        if self._part is not None:
+            self._part.forget()
         self.close()
-        for path in self._missing:
-            _part(self._target(path)).unlink(missing_ok=True)
 
     def take(self, chunks: Iterable[pb.ArtifactChunk]) -> None:
         """Write chunks. Raises `DataLossError` for a file without its SHA-256."""
         for chunk in chunks:
             if chunk.path:
-                self._part = self._open(chunk)
-            if self._part is None:
+                self._begin_file(chunk)
+            if self._part is None or not self._part.has_begun:
                 raise _lost("the server sent data of no file")
             data = chunk.data
             self._part.write(data)
             self.received += len(data)
             self._moved(self._part.path, len(data))
             if chunk.sha256:
-                self._finish(chunk.sha256)
+                self._finish(self._part, chunk.sha256)
 
     def check(self) -> None:
         """Raises `DataLossError` if files are missing."""
-        self.close()
         if self._missing:
             raise _lost(f"the server sent only part of the files; {self.paths[0]!r} is missing")
 
@@ -93,80 +90,54 @@ class Receiving:
         """Lets go of the file that is open."""
         if self._part is not None:
             self._part.close()
-            if not self._large:
-                self._part.place.unlink(missing_ok=True)
             self._part = None
 
-    def _open(self, chunk: pb.ArtifactChunk) -> _Part:
-        if self._part is not None or chunk.path not in self._missing:
-            raise _lost(f"the server sent {chunk.path!r} where it was not expected")
-        place = _part(self._target(chunk.path))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        part = _Part(chunk.path, chunk.size, place, is_large=self._large)
-        try:
-            part.open(chunk.offset)
-        except BaseException:
-            part.close()
-            raise
-        return part
+    def _begin_file(self, chunk: pb.ArtifactChunk) -> None:
+        path, part = chunk.path, self._part
+        if path not in self._missing or (part is not None and part.has_begun):
+            raise _lost(f"the server sent {path!r} where it was not expected")
+        if part is None:
+            part = self._part = Part(path, self._target(path), is_large=self._large)
+        if not part.begin(chunk.size, chunk.offset):
+            raise _lost(f"the server sent {path!r} from another place")
 
-    def _finish(self, sha256: str) -> None:
-        part, self._part = self._part, None
-        assert part is not None
-        part.close()
-        if not part.is_whole(sha256):
-            part.place.unlink()
+    def _finish(self, part: Part, sha256: str) -> None:
+        self._part = None
+        if not part.finish(sha256):
             raise _lost(f"{part.path!r} did not arrive with its SHA-256")
-        os.replace(part.place, self._target(part.path))
         del self._missing[part.path]
 
     def _target(self, path: str) -> Path:
         return local_place(self._folder, path)
 
 
-class _Part:
-    """A file that is arriving; a large one is written and hashed at the same time."""
+class Reading:
+    """The content of a file, or of a range of it."""
 
-    def __init__(self, path: str, size: int, place: Path, *, is_large: bool) -> None:
-        self.path = path
-        self.place = place
-        self._size = size
-        self._written = 0
+    def __init__(self, path: str, offset: int, length: int | None) -> None:
+        self._path = path
+        # Of a file that is read from its middle on, the server tells the SHA-256 of all.
+        self._is_checked = not offset or length is not None
+        self._data: list[bytes] = []
         self._digest = hashlib.sha256()
-        self._hashing = Behind() if is_large else None
-        self._file: BinaryIO | None = None
+        self._is_whole = False
 
-    def open(self, offset: int) -> None:
-        """Begin to write, from byte `offset`. Raises `DataLossError` if not as much is held."""
-        if offset:
-            with self.place.open("rb") as held:
-                while data := held.read(_READ_BYTES):
-                    self._digest.update(data)
-                self._written = held.tell()
-            if self._written != offset:
-                raise _lost(f"the server sent {self.path!r} from another place")
-        self._file = self.place.open("ab" if offset else "wb")
-
-    def write(self, data: bytes) -> None:
-        """Take what comes next."""
-        assert self._file is not None
-        if self._hashing is None:
+    def take(self, chunks: Iterable[pb.ArtifactChunk]) -> None:
+        """Keep what comes next. Raises `DataLossError` if it is not what was sent."""
+        for chunk in chunks:
+            data = chunk.data
+            self._data.append(data)
             self._digest.update(data)
-        else:
-            self._hashing.run(self._digest.update, data)
-        self._file.write(data)
-        self._written += len(data)
+            if chunk.sha256:
+                self._is_whole = True
+                if self._is_checked and chunk.sha256 != self._digest.hexdigest():
+                    raise _lost(f"{self._path!r} did not arrive with its SHA-256")
 
-    def is_whole(self, sha256: str) -> bool:
-        """Whether everything has come, when it is closed."""
-        return self._written == self._size and self._digest.hexdigest() == sha256
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._hashing is not None:
-            self._hashing.close()
-        if self._file is not None:
-            self._file.close()
+    def content(self) -> bytes:
+        """All of it. Raises `DataLossError` if the end is missing."""
+        if not self._is_whole:
+            raise _lost(f"the server sent only part of {self._path!r}")
+        return b"".join(self._data)
 
 
 class Arrival:
@@ -178,16 +149,26 @@ class Arrival:
     def __init__(
         self, listed: Iterable[Artifact], path: str, dst_path: str | os.PathLike[str] | None
     ) -> None:
-        self.files: list[Artifact] = []
+        self._is_ours = not dst_path
         self.folder = Path(dst_path or tempfile.mkdtemp(prefix="mlflow-grpc-"))
-        self.place = local_place(self.folder, path) if path else self.folder
-        for artifact in listed:
-            here = local_place(self.folder, artifact.path)
-            (here if artifact.is_dir else here.parent).mkdir(parents=True, exist_ok=True)
-            if not artifact.is_dir:
-                self.files.append(artifact)
-        if not self.files:
-            self.place.mkdir(parents=True, exist_ok=True)
+        with self.filling():
+            self.place = local_place(self.folder, path) if path else self.folder
+            places = [(artifact, local_place(self.folder, artifact.path)) for artifact in listed]
+            for artifact, here in places:
+                (here if artifact.is_dir else here.parent).mkdir(parents=True, exist_ok=True)
+            self.files = [artifact for artifact, _ in places if not artifact.is_dir]
+            if not self.files:
+                self.place.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """A block that brings the files. If it fails, a folder that nobody knows of is deleted."""
+        try:
+            yield
+        except BaseException:
+            if self._is_ours:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
 
 class Remote:
@@ -212,14 +193,6 @@ def is_windows_name(part: str) -> bool:
     a stream of a file, or a device."""
     device = part.split(".")[0].strip().lower() in _DEVICES
     return not (device or part.endswith((" ", ".")) or _NOT_OF_WINDOWS.search(part))
-
-
-def _part(target: Path) -> Path:
-    name = target.name
-    if len(name.encode()) + len(_PART) > 255:
-        # Such a name has no room for the ending.
-        name = hashlib.sha256(name.encode()).hexdigest()
-    return target.with_name(name + _PART)
 
 
 def _lost(message: str) -> DataLossError:

@@ -139,7 +139,8 @@ class ArtifactMethods(Transfers):
         listed = list(self.list_artifacts(run_id, path, recursive=True, page_size=10_000))
         arrival = Arrival(listed, path, dst_path)
         if arrival.files:
-            self._download(run_id, arrival.files, arrival.folder, progress, timeout)
+            with arrival.filling():
+                self._download(run_id, arrival.files, arrival.folder, progress, timeout)
         return str(arrival.place)
 
     def read_artifact(
@@ -154,7 +155,7 @@ class ArtifactMethods(Transfers):
         """The bytes of a file, or `length` of them from `offset`.
 
         Raises `NotFoundError` if there is no such file, `OutOfRangeError` for an offset beyond
-        its end.
+        its end, `DataLossError` if it was damaged on its way.
         """
         return self._read(run_id, path, offset, length, Deadline(timeout))
 

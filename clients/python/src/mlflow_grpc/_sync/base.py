@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import time
+import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, TypeVar, cast
@@ -33,6 +34,7 @@ class Caller:
         self._config = config
         self._channel = grpc.insecure_channel(target, options=channel_options(config))
         FORKS.add_channel(self._channel, is_asyncio=False)
+        weakref.finalize(self, _close_channel, self._channel, os.getpid())
         self._stubs: dict[str, Any] = {}
         self._closed = False
         self._pid = os.getpid()
@@ -159,6 +161,13 @@ class Caller:
             with contextlib.suppress(FutureTimeoutError):
                 self._engine.shut_down().result(GOODBYE_SECONDS)
             self._channel.close()
+
+
+def _close_channel(channel: grpc.Channel, pid: int) -> None:
+    # gRPC hangs at times when a process ends with an open channel that had calls. That of a
+    # parent is no business of its forked child.
+    if os.getpid() == pid:
+        channel.close()
 
 
 def _serialize(request: Any) -> bytes:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import grpc
 
@@ -16,15 +12,12 @@ from mlflow_grpc._entities import Artifact
 from mlflow_grpc._errors import MlflowGrpcError, decode_error
 from mlflow_grpc._files.plan import Batch, Source, batches
 from mlflow_grpc._files.progress import ProgressOption, progress_of
-from mlflow_grpc._files.receiving import Receiving, Remote
+from mlflow_grpc._files.receiving import Reading, Receiving, Remote
 from mlflow_grpc._files.retries import Retries
 from mlflow_grpc._files.sending import Moved, Sending
-from mlflow_grpc._files.threads import Ahead, Behind, ending
+from mlflow_grpc._files.threads import Ahead, Behind, Stop, each
 from mlflow_grpc._forks import FORKS
 from mlflow_grpc._sync.listing import ListingMethods
-
-B = TypeVar("B")
-R = TypeVar("R")
 
 
 class Transfers(ListingMethods):
@@ -35,9 +28,13 @@ class Transfers(ListingMethods):
     ) -> list[Artifact]:
         deadline = Deadline(timeout)
         total = sum(source.size for source in sources)
+        stop = Stop()
         with FORKS.calling(), progress_of(progress, "sending", total, len(sources)) as moved:
-            stored = self._each(
-                batches(sources), lambda batch: self._send(of, batch, moved, deadline)
+            stored = each(
+                batches(sources),
+                lambda batch: self._send(of, batch, moved, deadline, stop),
+                stop,
+                self._config.parallel_files,
             )
         return [artifact for batch in stored for artifact in batch]
 
@@ -52,40 +49,34 @@ class Transfers(ListingMethods):
         deadline = Deadline(timeout)
         remote = [Remote(file) for file in files]
         total = sum(file.size for file in remote)
+        stop = Stop()
         with FORKS.calling(), progress_of(progress, "receiving", total, len(files)) as moved:
-            self._each(
+            each(
                 batches(remote),
-                lambda batch: self._receive(of, Receiving(batch, folder, moved), deadline),
+                lambda batch: self._receive(of, Receiving(batch, folder, moved), deadline, stop),
+                stop,
+                self._config.parallel_files,
             )
 
     def _read(
         self, of: str, path: str, offset: int, length: int | None, deadline: Deadline
     ) -> bytes:
         request = calls.download(of, [path], offset, length)
+        reading = Reading(path, offset, length)
         try:
             with FORKS.calling():
                 messages = self._stub(calls.DOWNLOAD_ARTIFACT)(
                     request, timeout=deadline.left(), metadata=self._config.metadata
                 )
-                return b"".join(chunk.data for message in messages for chunk in message.chunks)
+                with Stop().ending(messages):
+                    for message in messages:
+                        reading.take(message.chunks)
         except grpc.RpcError as error:
             raise decode_error(error) from error
-
-    def _each(self, work: Iterable[B], do: Callable[[B], R]) -> list[R]:
-        """What `do` returns for each, in order. The first failure stops what has not begun."""
-        items = list(work)
-        if len(items) == 1:
-            return [do(items[0])]
-        with ThreadPoolExecutor(self._config.parallel_files) as pool:
-            futures = [pool.submit(do, item) for item in items]
-            try:
-                return [future.result() for future in futures]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        return reading.content()
 
     def _send(
-        self, of: str, batch: Batch[Source], moved: Moved, deadline: Deadline
+        self, of: str, batch: Batch[Source], moved: Moved, deadline: Deadline, stop: Stop
     ) -> list[Artifact]:
         sending = Sending(of, batch, moved)
         retries = Retries(enabled=self._config.retry_attempts > 1)
@@ -94,21 +85,23 @@ class Transfers(ListingMethods):
             try:
                 if offset is None:
                     offset = self._held(of, batch, deadline)
-                failure: list[Exception] = []
-                requests = Ahead(ending(sending.requests(offset), failure))
+                requests = Ahead(sending.requests(offset))
                 try:
-                    response = self._stub(calls.LOG_ARTIFACTS)(
+                    # A future, as only that is cancelled when this thread is interrupted.
+                    call = self._stub(calls.LOG_ARTIFACTS).future(
                         requests, timeout=deadline.left(), metadata=self._config.metadata
                     )
+                    with stop.ending(call):
+                        response = call.result()
                 except grpc.RpcError as error:
-                    raise (failure[0] if failure else decode_error(error)) from error
+                    raise (requests.failure or decode_error(error)) from error
                 finally:
                     requests.close()
-                if failure:
-                    raise failure[0]
+                if requests.failure:
+                    raise requests.failure
                 return sending.check(response)
             except MlflowGrpcError as error:
-                time.sleep(retries.delay(error, sending.sent))
+                stop.sleep(retries.delay(error, sending.sent))
                 offset = None
 
     def _held(self, of: str, batch: Batch[Source], deadline: Deadline) -> int:
@@ -117,7 +110,7 @@ class Transfers(ListingMethods):
         call = calls.get_artifact_upload(of, batch.files[0].path, batch.upload_id)
         return self._call(call, deadline.left())
 
-    def _receive(self, of: str, receiving: Receiving, deadline: Deadline) -> None:
+    def _receive(self, of: str, receiving: Receiving, deadline: Deadline, stop: Stop) -> None:
         retries = Retries(enabled=self._config.retry_attempts > 1)
         while True:
             try:
@@ -131,11 +124,11 @@ class Transfers(ListingMethods):
                     # One message is written while the next one arrives.
                     writing = Behind()
                     try:
-                        for message in messages:
-                            writing.run(receiving.take, message.chunks)
-                        writing.wait()
+                        with stop.ending(messages):
+                            for message in messages:
+                                writing.run(receiving.take, message.chunks)
+                            writing.wait()
                     finally:
-                        messages.cancel()
                         writing.close()
                 except grpc.RpcError as error:
                     raise decode_error(error) from error
@@ -145,6 +138,6 @@ class Transfers(ListingMethods):
                 delay = retries.delay(error, receiving.received)
                 if Retries.is_damage(error):
                     receiving.restart()
-                time.sleep(delay)
+                stop.sleep(delay)
             finally:
                 receiving.close()
