@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import grpc
 import pytest
-from moto.moto_api._internal.models import moto_api_backend
 from moto.server import ThreadedMotoServer
 
 from mlflow_grpc import Client, NotFoundError, ResourceExhaustedError, UnavailableError
@@ -20,35 +17,6 @@ from tests.rpc import describe
 from tests.servers import ServerProcess
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-
-@pytest.fixture
-def moto() -> Iterator[ThreadedMotoServer]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-@pytest.fixture
-def bucket(moto: ThreadedMotoServer, monkeypatch: pytest.MonkeyPatch) -> Any:
-    host, port = moto.get_host_and_port()
-    url = f"http://{host}:{port}"
-    for name, value in {
-        "MLFLOW_S3_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "hunter2",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_MAX_ATTEMPTS": "1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    bucket = boto3.resource("s3", endpoint_url=url).Bucket("artifacts")
-    # The servers of one process share what they store.
-    moto_api_backend.reset()
-    bucket.create()
-    return bucket
 
 
 ODD_KEYS = ["a#b", "%41", "a\\b", "tab\there", "\x1bred", " lead", "trail ", "x?y;z", "aux", "c:"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import posixpath
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -22,12 +21,12 @@ from mlflow.store.artifact.utils.models import (
     _parse_model_uri,
     get_model_name_and_version,
 )
-from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
 from mlflow_grpc_server.artifacts.downloads import Download
 from mlflow_grpc_server.artifacts.entries import Entry, Root
 from mlflow_grpc_server.artifacts.local import LocalRoot
+from mlflow_grpc_server.artifacts.locations import folder_of, place_of
 from mlflow_grpc_server.artifacts.paths import Parts
 from mlflow_grpc_server.artifacts.remote import RemoteRoot
 from mlflow_grpc_server.artifacts.staging import STAGING_NAME, Staging
@@ -40,9 +39,6 @@ from mlflow_grpc_server.exceptions import (
 from mlflow_grpc_server.tracking.refusals import NOT_FOUND_CODES, REFUSED_CODES
 
 __all__ = ["Artifacts", "Owner", "Places"]
-
-# Whoever may register a model could have the server call hosts that only the server reaches.
-_ANY_HOST = ("http", "https", "ftp", "sftp")
 
 _logger = logging.getLogger(__name__)
 
@@ -161,19 +157,11 @@ class Artifacts:
             return self._client.get_run(run_id)
 
     def _root(self, location: str) -> Root:
-        parts = urlsplit(location)
-        if parts.scheme == "mlflow-artifacts" and self._places.destination:
-            location = _below(self._places.destination, parts.path)
-        elif parts.scheme in _ANY_HOST or (parts.scheme == "mlflow-artifacts" and parts.netloc):
-            raise FailedPreconditionError(
-                "LOCATION_NOT_SERVED",
-                f"The artifacts are at a {parts.scheme} address, where this server does not go.",
-                {"scheme": parts.scheme},
-            )
-        if not is_local_uri(location):
+        place = place_of(location, self._places.destination)
+        if not is_local_uri(place):
             staging = self._staging(_remote_staging(self._places), self._places.staging_bytes)
-            return RemoteRoot(location, staging, self._places.tracking_uri)
-        folder = _folder(location)
+            return RemoteRoot(place, staging, self._places.tracking_uri)
+        folder = folder_of(place)
         above = next((top for top in self._shared if top in folder.parents), folder.parent)
         return LocalRoot(folder, self._staging(above / STAGING_NAME))
 
@@ -188,30 +176,11 @@ def _locations(places: Places) -> list[str]:
 
 
 def _local_folders(places: Places) -> list[Path]:
-    return [_folder(uri) for uri in _locations(places) if is_local_uri(uri)]
-
-
-def _folder(uri: str) -> Path:
-    local = urlsplit(uri).scheme == "file"
-    return Path(local_file_uri_to_path(uri) if local else uri).resolve()
+    return [folder_of(uri) for uri in _locations(places) if is_local_uri(uri)]
 
 
 def _remote_staging(places: Places) -> Path:
     return Path(places.staging or Path(tempfile.gettempdir(), "mlflow-grpc-staging")).absolute()
-
-
-def _below(destination: str, path: str) -> str:
-    """Return the place below the destination that the path of a location means."""
-    parts = [part for part in path.split("/") if part]
-    if ".." in parts or ".." in unquote(path).split("/"):
-        raise FailedPreconditionError(
-            "LOCATION_OUT_OF_BOUNDS", "The location of the artifacts leads out of the destination."
-        )
-    scheme = urlsplit(destination).scheme
-    if is_local_uri(destination):
-        return str(_folder(destination).joinpath(*parts))
-    base = urlsplit(destination)
-    return base._replace(scheme=scheme, path=posixpath.join(base.path, *parts)).geturl()
 
 
 def _parse(model_uri: str) -> ParsedModelUri:

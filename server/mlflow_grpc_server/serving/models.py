@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.utils.file_utils import local_file_uri_to_path
-from mlflow.utils.uri import append_to_uri_path, is_local_uri
+from mlflow.utils.uri import is_local_uri
 
+from mlflow_grpc_server.artifacts.locations import folder_of, place_of
 from mlflow_grpc_server.exceptions import InvalidFieldError
 from mlflow_grpc_server.serving.replica import LoadError
 from mlflow_grpc_server.tracking.refusals import not_found
@@ -58,13 +58,13 @@ class Models:
 
     def fetch(self, resolved_uri: str) -> Path:
         """Return the folder of a model's files. Raises LoadError if there are none."""
-        location = self._locate(resolved_uri)
-        if is_local_uri(location):
-            path = Path(local_file_uri_to_path(location))
+        place = self._locate(resolved_uri)
+        if is_local_uri(place):
+            path = folder_of(place)
         else:
-            path = self._folder / hashlib.sha256(location.encode()).hexdigest()[:32]
+            path = self._folder / hashlib.sha256(place.encode()).hexdigest()[:32]
             if not path.exists():
-                self._download(location, path)
+                self._download(place, path)
         if not (path / "MLmodel").is_file():
             raise LoadError(f"{resolved_uri} has no files: there is no MLmodel where it should be")
         return path
@@ -89,7 +89,7 @@ class Models:
         for _ in range(_MOST_STEPS):
             scheme = urlsplit(uri).scheme
             if scheme not in ("models", "runs"):
-                return self._stored(uri)
+                return place_of(uri, self._destination)
             uri = self._step(self._sources.resolve(uri, None, None).uri)
         raise LoadError("the source of the model leads in circles")
 
@@ -104,19 +104,11 @@ class Models:
         with not_found("model version", f"{name}/{version}"):
             return str(self._client.get_model_version_download_uri(name, version))
 
-    def _stored(self, location: str) -> str:
-        """Return the place behind `mlflow-artifacts:/`, which stands for this server's own."""
-        parts = urlsplit(location)
-        if parts.scheme != "mlflow-artifacts" or parts.netloc or self._destination is None:
-            return location
-        if ".." in parts.path.split("/"):
-            raise LoadError("the place of the model's files leaves the artifact store")
-        return append_to_uri_path(self._destination, parts.path.lstrip("/"))
-
-    def _download(self, location: str, path: Path) -> None:
+    def _download(self, place: str, path: Path) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=".part-") as part:
             whole = Path(part) / "model"
             whole.mkdir()
-            get_artifact_repository(location).download_artifacts("", str(whole))
+            repository = get_artifact_repository(place, tracking_uri=self._client.tracking_uri)
+            repository.download_artifacts("", str(whole))
             whole.rename(path)
