@@ -15,6 +15,8 @@ from mlflow_grpc.v1.run_service_pb2_grpc import RunServiceStub
 
 T = TypeVar("T")
 
+STAGING = "mlartifacts/.mlflow-grpc-staging"
+
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
@@ -61,6 +63,15 @@ def files_below(folder: str | Path) -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file() or path.is_symlink()
     }
+
+
+def staged(folder: Path) -> list[Path]:
+    """What has arrived of unfinished uploads."""
+    return list((folder / STAGING).glob("*"))
+
+
+def visible(folder: Path, run_id: str) -> dict[str, bytes]:
+    return files_below(folder / "mlartifacts" / "0" / run_id / "artifacts")
 
 
 def wait_for(condition: Callable[[], T], seconds: float = 30) -> T:

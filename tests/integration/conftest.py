@@ -12,6 +12,7 @@ import pytest
 from moto.moto_api._internal.models import moto_api_backend
 from moto.server import ThreadedMotoServer
 
+from mlflow_grpc import Client
 from tests.conftest import Served
 from tests.rpc import Rpcs
 
@@ -27,6 +28,13 @@ def rpcs(served: Served) -> Iterator[Rpcs]:
 def unique() -> str:
     """A name that nothing else has."""
     return f"name-{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def run_id(served: Served) -> str:
+    """A new run of the shared server."""
+    with Client(served.address) as client:
+        return client.create_run("0").info.run_id
 
 
 @pytest.fixture

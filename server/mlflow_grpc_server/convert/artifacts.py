@@ -20,6 +20,7 @@ __all__ = [
     "owner",
     "pieces_to_proto",
     "range_of",
+    "same_owner",
     "stored_to_proto",
     "upload",
     "wanted",
@@ -38,6 +39,17 @@ def owner(request: Any) -> Owner:
         uri = fields.text("model_uri", request.model_uri, _MOST_URI, required=True)
         return Owner(model_uri=uri)
     raise InvalidFieldError("run_id", "or model_uri is required")
+
+
+def same_owner(request: pb.LogArtifactsRequest, before: Owner | None) -> Owner:
+    """Return whose artifacts a stream is about; messages after the first may leave it out."""
+    named = request.WhichOneof("owner")
+    if before is not None and named is None:
+        return before
+    here = owner(request)
+    if before is not None and here != before:
+        raise InvalidFieldError(str(named), "is not that of the first message")
+    return here
 
 
 def upload(request: pb.GetArtifactUploadRequest) -> tuple[str, str]:

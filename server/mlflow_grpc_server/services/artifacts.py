@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from mlflow_grpc.v1 import artifacts_pb2 as pb
-from mlflow_grpc_server.artifacts.store import Artifacts
+from mlflow_grpc_server.artifacts.store import Artifacts, Owner
 from mlflow_grpc_server.artifacts.uploads import Upload
 from mlflow_grpc_server.convert import artifacts, pages
 from mlflow_grpc_server.services.context import Context
@@ -26,12 +26,13 @@ class ArtifactMethods:
     async def LogArtifacts(
         self, request_iterator: AsyncIterator[pb.LogArtifactsRequest], context: Context
     ) -> pb.LogArtifactsResponse:
+        owner: Owner | None = None
         upload: Upload | None = None
         feeding: asyncio.Future[None] | None = None
         try:
             async for request in request_iterator:
+                owner = artifacts.same_owner(request, owner)
                 if upload is None:
-                    owner = artifacts.owner(request)
                     upload = await self._pool.run(self._artifacts.upload, owner)
                 if feeding is not None:
                     await feeding
