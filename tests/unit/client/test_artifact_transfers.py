@@ -232,6 +232,29 @@ async def test_no_second_try_if_none_is_wanted(server: FakeServer, driver: Drive
     assert len(server.requests("LogArtifacts")) == 1
 
 
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "away"),
+        (grpc.StatusCode.ABORTED, "in use"),
+        # What gRPC for asyncio says at times when a connection is lost while it sends.
+        (grpc.StatusCode.INTERNAL, "Internal error from Core"),
+    ],
+)
+async def test_a_lost_connection_is_no_end(
+    server: FakeServer, driver: Driver, code: grpc.StatusCode, message: str
+) -> None:
+    def lost(request: Any, context: Any) -> Any:
+        if len(server.requests("LogArtifacts")) == 1:
+            context.abort(code, message)
+        stored = [{"path": one.path, "sha256": one.sha256} for one in request.chunks]
+        return pb.LogArtifactsResponse(artifacts=stored)
+
+    server.answers["LogArtifacts"] = lost
+    assert (await driver.call("log_text", "r", "x", "f")).path == "f"
+    assert len(server.requests("LogArtifacts")) == 2
+
+
 async def test_a_cancelled_transfer_ends_its_calls(server: FakeServer, tmp_path: Path) -> None:
     hang = Hang(server)
     driver = Driver("aio", server.target)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import time
 
-from mlflow_grpc._errors import AbortedError, DataLossError, MlflowGrpcError, UnavailableError
+from mlflow_grpc._errors import (
+    AbortedError,
+    DataLossError,
+    InternalError,
+    MlflowGrpcError,
+    UnavailableError,
+)
 
 # As long as the server keeps what it holds of an upload.
 _SECONDS = 60.0
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 2.0
+# What gRPC for asyncio makes at times of a connection that is lost while it sends.
+_LOST = "Internal error from Core"
 
 
 class Retries:
@@ -40,7 +48,7 @@ class Retries:
         if isinstance(error, DataLossError) and not self._damaged:
             self._damaged = True
             return 0.0
-        if not isinstance(error, (UnavailableError, AbortedError)):
+        if not (isinstance(error, (UnavailableError, AbortedError)) or _is_lost(error)):
             raise error
         now = time.monotonic()
         if progress > self._progress:
@@ -49,3 +57,7 @@ class Retries:
             raise error
         self._delay = min(self._delay * 2, _LONGEST_DELAY)
         return self._delay
+
+
+def _is_lost(error: MlflowGrpcError) -> bool:
+    return isinstance(error, InternalError) and error.message == _LOST
