@@ -91,7 +91,10 @@ def _fault(path: str, parts: Parts) -> str | None:
     if any(part.startswith(_MLFLOW_TEMPORARY) for part in parts):
         return f"has a part that starts with {_MLFLOW_TEMPORARY!r}, which MLflow hides"
     if not is_plain(path):
-        return "is one that MLflow would decode to another: leave out '#', '%..', '?' and ';'"
+        return (
+            "is one that MLflow takes for another: leave out '#', '%' with digits behind it, and "
+            "'file:' or a space at the start"
+        )
     return None
 
 

@@ -35,8 +35,9 @@ class Part:
         self._hashing = Behind() if is_large else None
         target.parent.mkdir(parents=True, exist_ok=True)
         self._place = _place(target)
-        claimed = _claimed(self._place)
-        self._is_kept = is_large and claimed is not None
+        # A small one is soon begun anew.
+        claimed = _claimed(self._place) if is_large else None
+        self._is_kept = claimed is not None
         if claimed is None:
             self._place = target.with_name(uuid.uuid4().hex + _ENDING)
             claimed = self._place.open("x+b")
