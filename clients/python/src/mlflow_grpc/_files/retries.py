@@ -16,8 +16,9 @@ from mlflow_grpc._errors import (
 _SECONDS = 60.0
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 2.0
-# What gRPC for asyncio makes at times of a connection that is lost while it sends.
-_LOST = "Internal error from Core"
+# What gRPC for asyncio makes at times of any status that comes while it sends: of a lost
+# connection, and of a refusal, which comes again when it is asked again.
+_HIDDEN = "Internal error from Core"
 
 
 class Retries:
@@ -48,7 +49,7 @@ class Retries:
         if isinstance(error, DataLossError) and not self._damaged:
             self._damaged = True
             return 0.0
-        if not (isinstance(error, (UnavailableError, AbortedError)) or _is_lost(error)):
+        if not (isinstance(error, (UnavailableError, AbortedError)) or _is_hidden(error)):
             raise error
         now = time.monotonic()
         if progress > self._progress:
@@ -59,5 +60,5 @@ class Retries:
         return self._delay
 
 
-def _is_lost(error: MlflowGrpcError) -> bool:
-    return isinstance(error, InternalError) and error.message == _LOST
+def _is_hidden(error: MlflowGrpcError) -> bool:
+    return isinstance(error, InternalError) and error.message == _HIDDEN
