@@ -30,10 +30,10 @@ def open_engine(settings: Settings, client: MlflowClient) -> Engine:
     # Behind an MLflow server, `mlflow-artifacts:/` is that server's to resolve.
     destination = None if is_http(settings.backend_store_uri) else settings.artifacts_destination
     models = Models(client, destination, folder / "models")
-    if settings.serving_target:
-        client = _target(settings.serving_target)
-        return TargetEngine(client, models, settings.serving_queue, settings.serving_poll)
-    return LocalEngine(models, folder, settings.serving_queue, settings.serving_poll)
+    limits = settings.serving_queue, settings.serving_poll
+    if uri := settings.serving_target:
+        return TargetEngine(_target(uri), uri, models, *limits)
+    return LocalEngine(models, folder, *limits)
 
 
 def _target(uri: str) -> BaseDeploymentClient:

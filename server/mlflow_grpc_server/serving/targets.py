@@ -34,6 +34,7 @@ from mlflow_grpc_server.serving.spec import (
 )
 from mlflow_grpc_server.tracking.pool import BlockingPool
 from mlflow_grpc_server.tracking.refusals import NOT_FOUND_CODES
+from mlflow_grpc_server.tracking.uris import without_secrets
 
 __all__ = ["TargetEngine"]
 
@@ -45,10 +46,10 @@ _logger = logging.getLogger(__name__)
 class _Deploying:
     """What this server asked the target for last under a name, and what became of it."""
 
-    def __init__(self, spec: Spec, resolved_uri: str, task: asyncio.Task[None]) -> None:
+    def __init__(self, spec: Spec, resolved_uri: str) -> None:
         self.spec = spec
         self.resolved_uri = resolved_uri
-        self.task = task
+        self.ended = asyncio.Event()
         self.reason = ""
 
 
@@ -61,13 +62,20 @@ class TargetEngine:
     """
 
     def __init__(
-        self, client: BaseDeploymentClient, models: Models, most_waiting: int, poll_seconds: float
+        self,
+        client: BaseDeploymentClient,
+        uri: str,
+        models: Models,
+        most_waiting: int,
+        poll_seconds: float,
     ) -> None:
         self._client = client
+        self._target_uri = uri
         self._models = models
         self._pool = BlockingPool(_THREADS, most_waiting)
         self._poll_seconds = poll_seconds
         self._asked: dict[str, _Deploying] = {}
+        self._deploying: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
 
     async def start(self) -> None:
@@ -86,50 +94,74 @@ class TargetEngine:
         if len(spec.models) > 1:
             raise InvalidFieldError("models", "must be one: a serving target takes no shares")
         resolved = await self._pool.run(self._models.resolve, spec.models[0].uri)
-        task = asyncio.create_task(self._deploy(spec, resolved))
-        self._asked[spec.name] = _Deploying(spec, resolved, task)
+        before = self._asked.get(spec.name)
+        asked = self._asked[spec.name] = _Deploying(spec, resolved)
+        task = asyncio.create_task(self._deploy(asked, before))
+        self._deploying.add(task)
+        task.add_done_callback(self._deploying.discard)
         if wait:
-            await asyncio.shield(task)
-            if reason := self._asked[spec.name].reason:
-                text = f"The model {spec.name!r} cannot be served: {reason}"
+            await asked.ended.wait()
+            if asked.reason:
+                text = f"The model {spec.name!r} cannot be served: {asked.reason}"
                 raise FailedPreconditionError("MODEL_NOT_LOADED", text, {"name": spec.name})
         return await self.get(spec.name)
 
-    async def _deploy(self, spec: Spec, resolved: str) -> None:
+    async def _deploy(self, asked: _Deploying, before: _Deploying | None) -> None:
+        """Have the target do what it is asked for, after what it was asked for before."""
+        spec, client = asked.spec, self._client
         try:
-            exists = await self._exists(spec.name)
-            change = self._client.update_deployment if exists else self._client.create_deployment
-            await self._ask(spec.name, change, spec.name, resolved, config=_config(spec))
-        except RequestError as error:
-            self._asked[spec.name].reason = error.message
-        except MlflowException as error:
-            self._asked[spec.name].reason = error.message
+            if before is not None:
+                await before.ended.wait()
+            exists = spec.name in await self._names()
+            change = client.update_deployment if exists else client.create_deployment
+            await self._ask(spec.name, change, spec.name, asked.resolved_uri, config=_config(spec))
+        except (RequestError, MlflowException) as error:
+            asked.reason = error.message
+        finally:
+            asked.ended.set()
 
     async def undeploy(self, name: str) -> None:
-        """Delete the deployment from the target."""
-        if name in self._asked:
-            await asyncio.wait({self._asked.pop(name).task})
-        elif not await self._exists(name):
-            raise NotFoundError("served model", name)
-        if await self._exists(name):
+        """Delete the deployment from the target, once it has ended what it was asked for."""
+        asked = self._asked.get(name)
+        if asked is not None:
+            await asked.ended.wait()
+        if name in await self._names():
             await self._ask(name, self._client.delete_deployment, name)
+        elif asked is None:
+            raise NotFoundError("served model", name)
+        if self._asked.get(name) is asked:
+            self._asked.pop(name, None)
 
     async def get(self, name: str) -> Served:
         """Return a served model as the target has it."""
         asked = self._asked.get(name)
-        if asked is not None and not asked.task.done():
+        if asked is not None and not asked.ended.is_set():
             return _view(name, asked, ModelState.DEPLOYING)
-        if await self._exists(name):
-            return _view(name, asked, ModelState.DEGRADED if asked and asked.reason else None)
-        if asked is not None and asked.reason:
-            return _view(name, asked, ModelState.FAILED)
-        raise NotFoundError("served model", name)
+        seen = self._seen(name, await self._names())
+        if seen is None:
+            raise NotFoundError("served model", name)
+        return seen
 
     async def list_all(self) -> list[Served]:
         """Return all that the target has, and what is being deployed to it."""
+        names = await self._names()
+        seen = [self._seen(name, names) for name in sorted(names | set(self._asked))]
+        return [served for served in seen if served is not None]
+
+    async def _names(self) -> set[str]:
+        """Return the names that the target has."""
         found = await self._ask("", self._client.list_deployments)
-        names = {str(one["name"]) for one in found} | set(self._asked)
-        return [await self.get(name) for name in sorted(names)]
+        return {str(one["name"]) for one in found}
+
+    def _seen(self, name: str, names: set[str]) -> Served | None:
+        """Return a served model, given what the target has; None if there is none."""
+        asked = self._asked.get(name)
+        if asked is not None and not asked.ended.is_set():
+            return _view(name, asked, ModelState.DEPLOYING)
+        failed = asked is not None and bool(asked.reason)
+        if name in names:
+            return _view(name, asked, ModelState.DEGRADED if failed else ModelState.READY)
+        return _view(name, asked, ModelState.FAILED) if failed else None
 
     async def watch(self, name: str) -> AsyncIterator[Served]:
         """Yield a served model now and at every change, until the target has it no more."""
@@ -138,15 +170,7 @@ class TargetEngine:
         while True:
             if self._stopping.is_set():
                 raise ServerStoppingError
-            stopping = asyncio.create_task(self._stopping.wait())
-            asked = self._asked.get(name)
-            pending = {asked.task} if asked is not None and not asked.task.done() else set()
-            await asyncio.wait(
-                {stopping, *pending},
-                timeout=self._poll_seconds,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            stopping.cancel()
+            await self._news(self._asked.get(name))
             try:
                 now = await self.get(name)
             except NotFoundError:
@@ -154,6 +178,16 @@ class TargetEngine:
             if now != last:
                 yield now
             last = now
+
+    async def _news(self, asked: _Deploying | None) -> None:
+        """Return when it is time to look at the target again."""
+        events = [self._stopping]
+        if asked is not None and not asked.ended.is_set():
+            events.append(asked.ended)
+        waiting = [asyncio.ensure_future(event.wait()) for event in events]
+        await asyncio.wait(waiting, timeout=self._poll_seconds, return_when=asyncio.FIRST_COMPLETED)
+        for one in waiting:
+            one.cancel()
 
     async def predict(self, name: str, request: bytes, version: str = "") -> Answer:
         """Return the target's answer."""
@@ -190,10 +224,6 @@ class TargetEngine:
         asked = self._asked.get(name)
         return asked.resolved_uri if asked is not None else ""
 
-    async def _exists(self, name: str) -> bool:
-        found = await self._ask(name, self._client.list_deployments)
-        return any(one["name"] == name for one in found)
-
     async def _ask(self, name: str, call: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Return what a call of the target returns; what it raises is mapped."""
         try:
@@ -201,6 +231,7 @@ class TargetEngine:
         except MlflowException as error:
             if error.error_code in NOT_FOUND_CODES:
                 raise NotFoundError("served model", name) from error
+            error.message = without_secrets(error.message, self._target_uri)
             raise
         except NotImplementedError as error:
             raise UnimplementedError(
@@ -234,8 +265,8 @@ def _config(spec: Spec) -> dict[str, Any] | None:
     return changed or None
 
 
-def _view(name: str, asked: _Deploying | None, state: ModelState | None) -> Served:
+def _view(name: str, asked: _Deploying | None, state: ModelState) -> Served:
     if asked is None:
-        return Served(Spec(name, ()), state or ModelState.READY, ())
+        return Served(Spec(name, ()), state, ())
     version = VersionView(asked.spec.models[0].uri, asked.resolved_uri, 1, ())
-    return Served(asked.spec, state or ModelState.READY, (version,), asked.reason)
+    return Served(asked.spec, state, (version,), asked.reason)

@@ -3,17 +3,52 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
 from mlflow_grpc.v1 import model_serving_service_pb2 as pb
+from tests.artifacts import wait_for
 from tests.integration.serving.house import House, predictions
 from tests.rpc import describe
 from tests.servers import ServerProcess
 
 PLUGIN = Path(__file__).parent / "target"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("target")
+
+
+@pytest.fixture(scope="module")
+def start(folder: Path) -> Callable[[], ServerProcess]:
+    """Starts a server over the target, with the stores of those before."""
+
+    def start() -> ServerProcess:
+        uri = f"shelf:{folder}/shelf.json?token=hunter2"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", str(PLUGIN))
+            return ServerProcess(folder, "--serving-target", uri, "--serving-poll", "0.1")
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def house(folder: Path, start: Callable[[], ServerProcess]) -> Iterator[House]:
+    with start() as server, House(folder, server.address) as house:
+        house.model("scaling")
+        house.log.scaling("scaling")
+        yield house
+
+
+def shelf(house: House) -> dict[str, Any]:
+    """What the target has."""
+    parsed: dict[str, Any] = json.loads((house.folder / "shelf.json").read_text())
+    return parsed
 
 
 def ask(house: House, name: str) -> list[object]:
@@ -22,46 +57,114 @@ def ask(house: House, name: str) -> list[object]:
     return predictions(house.stub.Predict(request, timeout=60))
 
 
-@pytest.mark.slow
-def test_a_target_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(PLUGIN))
-    shelf = tmp_path / "shelf.json"
-    target = ("--serving-target", f"shelf:{shelf}", "--serving-poll", "0.1")
-    with ServerProcess(tmp_path, *target) as server, House(tmp_path, server.address) as house:
-        uri = house.model("scaling")
-        house.log.scaling("scaling")
-        name = house.deploy(uri, name="on-the-shelf", replicas=3)
-        assert json.loads(shelf.read_text())[name]["config"] == {"replicas": 3}
-        served = house.get(name)
-        assert served.state == pb.SERVED_MODEL_STATE_READY
-        assert [version.resolved_uri for version in served.versions] == [uri]
-        assert ask(house, name) == [{"n": 7}]
+def deploying(house: House, name: str, version: int, **environment: str) -> grpc.Future:
+    """A deployment that is waited for."""
+    uri = f"models:/scaling/{version}"
+    request = pb.DeployModelRequest(name=name, model_uri=uri, wait_until_ready=True)
+    for key, value in environment.items():
+        request.environment.add(name=key, value=value)
+    return house.stub.DeployModel.future(request, timeout=60)
 
-        house.deploy("models:/scaling/2", name=name)
-        assert json.loads(shelf.read_text())[name]["model_uri"] == "models:/scaling/2"
 
-        failure = house.rpcs.failure(
-            "DeployModel", name="bad", modelUri=uri, replicas=13, waitUntilReady=True
-        )
-        assert failure.reason == "MODEL_NOT_LOADED"
-        assert "secret words" not in failure.message
-        assert house.get("bad").state == pb.SERVED_MODEL_STATE_FAILED
-        house.undeploy("bad")
+def test_a_target_takes_over(house: House) -> None:
+    name = house.deploy("models:/scaling/1", replicas=3)
+    assert shelf(house)[name]["config"] == {"replicas": 3}
+    served = house.get(name)
+    assert served.state == pb.SERVED_MODEL_STATE_READY
+    assert [version.resolved_uri for version in served.versions] == ["models:/scaling/1"]
+    assert ask(house, name) == [{"n": 7}]
 
-        split = [{"modelUri": uri, "weight": 1}, {"modelUri": "models:/scaling/2", "weight": 1}]
-        failure = house.rpcs.failure("DeployModel", name="split", models=split)
-        assert failure.fields == ("models",)
-        with pytest.raises(grpc.RpcError) as caught:
-            ask(house, "absent")
-        assert describe(caught.value).code is grpc.StatusCode.NOT_FOUND
+    house.deploy("models:/scaling/2", name=name)
+    assert shelf(house)[name]["model_uri"] == "models:/scaling/2"
+    house.undeploy(name)
+    assert name not in shelf(house)
+    assert house.rpcs.failure("UndeployModel", name=name).code is grpc.StatusCode.NOT_FOUND
 
-    # The target remembers, and not the server.
-    with ServerProcess(tmp_path, *target) as server, House(tmp_path, server.address) as house:
-        (served,) = house.rpcs("ListServedModels").served_models
-        assert (served.name, served.state) == (name, pb.SERVED_MODEL_STATE_READY)
-        assert ask(house, name) == [{"n": 7}]
-        watch = house.stub.WatchServedModel(pb.WatchServedModelRequest(name=name), timeout=60)
+
+def test_a_target_streams(house: House) -> None:
+    name = house.deploy("models:/scaling/1")
+    request = pb.PredictStreamRequest(name=name)
+    request.json.update({"dataframe_records": [{"n": 7}, {"n": 8}]})
+    answers = house.stub.PredictStream(request, timeout=60)
+    assert [dict(next(answers).item.struct_value) for _ in range(2)] == [{"n": 7}, {"n": 8}]
+    with pytest.raises(grpc.RpcError) as caught:
+        next(answers)
+    assert describe(caught.value).code is grpc.StatusCode.INVALID_ARGUMENT
+    assert describe(caught.value).message == "no more"
+
+
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({"RAISE": "words of a cluster"}, "The serving target failed (RuntimeError)."),
+        ({"REFUSE": "no room"}, "no room at shelf:{folder}/shelf.json?token=***"),
+    ],
+)
+def test_what_a_target_cannot_deploy(
+    house: House, environment: dict[str, str], reason: str
+) -> None:
+    failure = house.rpcs.failure(
+        "DeployModel",
+        name="bad",
+        modelUri="models:/scaling/1",
+        environment=[{"name": key, "value": value} for key, value in environment.items()],
+        waitUntilReady=True,
+    )
+    reason = reason.format(folder=house.folder)
+    assert failure.reason == "MODEL_NOT_LOADED"
+    assert failure.message == f"The model 'bad' cannot be served: {reason}"
+    served = house.get("bad")
+    assert (served.state, served.state_reason) == (pb.SERVED_MODEL_STATE_FAILED, reason)
+    house.undeploy("bad")
+    assert house.rpcs.failure("GetServedModel", name="bad").code is grpc.StatusCode.NOT_FOUND
+
+
+def test_what_a_target_does_not_take(house: House) -> None:
+    name = house.deploy("models:/scaling/1")
+    shares = [{"modelUri": f"models:/scaling/{version}", "weight": 1} for version in (1, 2)]
+    assert house.rpcs.failure("DeployModel", name="split", models=shares).fields == ("models",)
+    payload = {"dataframe_records": [{"n": 7}], "params": {"factor": 2}}
+    assert house.rpcs.failure("Predict", name=name, json=payload).reason == "NO_PARAMS"
+    with pytest.raises(grpc.RpcError) as caught:
+        ask(house, "absent")
+    assert describe(caught.value).code is grpc.StatusCode.NOT_FOUND
+
+
+def test_deployments_of_a_name_follow_each_other(house: House, tmp_path: Path) -> None:
+    first = deploying(house, "twice", 1, WAIT=str(tmp_path / "go"), RAISE="it is full")
+    wait_for((tmp_path / "go.waiting").exists)
+    second = deploying(house, "twice", 2)
+    house.wait("twice", lambda served: served.versions[0].model_uri == "models:/scaling/2")
+    assert house.get("twice").state == pb.SERVED_MODEL_STATE_DEPLOYING
+    (tmp_path / "go").touch()
+    served = second.result().served_model
+    assert (served.state, served.state_reason) == (pb.SERVED_MODEL_STATE_READY, "")
+    assert describe(first.exception()).reason == "MODEL_NOT_LOADED"
+
+
+def test_what_is_being_deployed_is_undeployed_after(house: House, tmp_path: Path) -> None:
+    going = deploying(house, "brief", 1, WAIT=str(tmp_path / "go"))
+    wait_for((tmp_path / "go.waiting").exists)
+    undeploying = house.stub.UndeployModel.future(pb.UndeployModelRequest(name="brief"), timeout=60)
+    assert house.get("brief").state == pb.SERVED_MODEL_STATE_DEPLOYING
+    (tmp_path / "go").touch()
+    undeploying.result()
+    assert going.exception() is None or describe(going.exception()).reason == "NOT_FOUND"
+    assert "brief" not in shelf(house)
+
+
+def test_the_target_remembers_and_not_the_server(
+    house: House, start: Callable[[], ServerProcess]
+) -> None:
+    name = house.deploy("models:/scaling/1")
+    with start() as server, House(house.folder, server.address) as other:
+        listed = {
+            served.name: served.state for served in other.rpcs("ListServedModels").served_models
+        }
+        assert listed[name] == pb.SERVED_MODEL_STATE_READY
+        assert ask(other, name) == [{"n": 7}]
+        watch = other.stub.WatchServedModel(pb.WatchServedModelRequest(name=name), timeout=60)
         assert next(watch).served_model.name == name
-        house.undeploy(name)
+        other.undeploy(name)
         assert list(watch) == []
-        assert json.loads(shelf.read_text()) == {}
+    assert name not in shelf(house)

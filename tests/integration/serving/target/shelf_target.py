@@ -6,28 +6,41 @@ Registered as an entry point by the folder `shelf_target-1.0.dist-info` beside i
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import mlflow.pyfunc
 from mlflow.deployments import BaseDeploymentClient
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
 
 
 class ShelfClient(BaseDeploymentClient):
-    """Deployments in the file that the target's URI names: `shelf:/FILE`."""
+    """Deployments in the file that the target's URI names: `shelf:/FILE?token=SECRET`.
+
+    The environment of a deployment says what befalls it: `RAISE` an exception with that text,
+    `REFUSE` an MlflowException with it and the URI, and `WAIT` for that file to be there.
+    """
 
     def __init__(self, target_uri: str) -> None:
         super().__init__(target_uri)
-        self._file = Path(target_uri.partition(":")[2])
+        self._file = Path(urlsplit(target_uri).path)
 
     def _read(self) -> dict[str, Any]:
         return json.loads(self._file.read_text()) if self._file.exists() else {}
 
     def _write(self, name: str, model_uri: str, config: Any) -> dict[str, Any]:
-        if config and config.get("replicas") == 13:
-            raise RuntimeError("secret words of a cluster")
+        environment = (config or {}).get("environment", {})
+        if "WAIT" in environment:
+            Path(environment["WAIT"]).with_suffix(".waiting").touch()
+            while not Path(environment["WAIT"]).exists():
+                time.sleep(0.01)
+        if "RAISE" in environment:
+            raise RuntimeError(environment["RAISE"])
+        if "REFUSE" in environment:
+            raise MlflowException(f"{environment['REFUSE']} at {self.target_uri}")
         mlflow.pyfunc.load_model(self._place(model_uri))
         entry = {"name": name, "model_uri": model_uri, "config": config}
         self._file.write_text(json.dumps({**self._read(), name: entry}))
@@ -64,6 +77,10 @@ class ShelfClient(BaseDeploymentClient):
     def predict(self, deployment_name=None, inputs=None, endpoint=None):
         model = mlflow.pyfunc.load_model(self._place(self._find(deployment_name)["model_uri"]))
         return model.predict(inputs)
+
+    def predict_stream(self, deployment_name=None, inputs=None, endpoint=None):
+        yield from self.predict(deployment_name, inputs).to_dict(orient="records")
+        raise MlflowException("no more", INVALID_PARAMETER_VALUE)
 
 
 def run_local(target, name, model_uri, flavor=None, config=None):
