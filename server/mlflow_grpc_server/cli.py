@@ -19,6 +19,7 @@ from mlflow_grpc_server.settings import Settings
 __all__ = ["main"]
 
 _DEFAULTS = Settings()
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 @cloup.command(
@@ -199,7 +200,7 @@ async def _serve(settings: Settings) -> None:
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _STOPPING:
         loop.add_signal_handler(number, stop.set)
     try:
         app = App.open(settings)
@@ -214,7 +215,9 @@ async def _serve(settings: Settings) -> None:
         click.echo(f"  artifacts       {redact(settings.artifacts_destination)}")
         click.echo(f"  try             grpcurl -plaintext {address} list")
         await stop.wait()
-        click.echo("stopping: calls in flight may end")
+        for number in _STOPPING:
+            signal.signal(number, signal.SIG_DFL)
+        click.echo("stopping: calls in flight may end; a second signal ends them")
         await app.drain()
     except PortError as error:
         raise click.ClickException(str(error)) from error

@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
+from mlflow_grpc.v1 import experiment_service_pb2, experiment_service_pb2_grpc
 from tests.conftest import Served
 from tests.databases import sqlite_uri
 from tests.mariadb import MariaDb
@@ -131,6 +132,28 @@ def test_sigterm_lets_a_call_in_flight_end_and_exits_cleanly(tmp_path: Path) -> 
         call.join()
         assert created == ["late"]
         assert server.wait() == 0
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_what_does_not_end(tmp_path: Path, second: signal.Signals) -> None:
+    with ServerProcess(tmp_path) as server, grpc.insecure_channel(server.address) as channel:
+        health_watch = health_pb2_grpc.HealthStub(channel).Watch(
+            health_pb2.HealthCheckRequest(), timeout=60
+        )
+        assert next(health_watch).status == SERVING
+        blocker = sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)
+        blocker.execute("BEGIN EXCLUSIVE")
+        request = experiment_service_pb2.CreateExperimentRequest(name="never")
+        experiments = experiment_service_pb2_grpc.ExperimentServiceStub(channel)
+        call = experiments.CreateExperiment.future(request, timeout=60)
+        wait_for_calls_in_flight(channel, 3)
+        server.signal(signal.SIGTERM)
+        assert next(health_watch).status == NOT_SERVING
+        assert not call.done()
+        server.signal(second)
+        assert server.wait(10) == -second
+        assert call.code() is grpc.StatusCode.UNAVAILABLE
+        blocker.close()
 
 
 def wait_for_calls_in_flight(channel: grpc.Channel, count: int) -> None:
