@@ -117,8 +117,12 @@ class _File:
 
     def read(self, count: int) -> bytes:
         data = os.read(self._descriptor, count)
-        if len(data) != count:
-            raise DataLossError(self._path, "became shorter while it was read")
+        # Some file systems give less at a time.
+        while len(data) < count:
+            more = os.read(self._descriptor, count - len(data))
+            if not more:
+                raise DataLossError(self._path, "became shorter while it was read")
+            data += more
         self._digest.update(data)
         self.position += count
         return data
