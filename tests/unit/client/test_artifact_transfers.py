@@ -255,6 +255,40 @@ async def test_a_lost_connection_is_no_end(
     assert len(server.requests("LogArtifacts")) == 2
 
 
+@pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
+async def test_what_has_arrived_is_there(
+    server: FakeServer, driver: Driver, tmp_path: Path, data: bytes
+) -> None:
+    """Though the server is lost before it has said that this is all."""
+    files = {"f": data}
+    whole = sending(files, change=flip)
+
+    def lost(request: Any, context: Any) -> Iterator[Any]:
+        yield from whole(request, context)
+        context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+
+    server.answers["ListArtifacts"] = listing(files)
+    server.flows["DownloadArtifact"] = lost
+    await driver.call("download_artifacts", "r", "f", tmp_path)
+    assert below(tmp_path) == files
+    assert len(server.requests("DownloadArtifact")) == 1
+
+
+async def test_what_is_read_is_read_again(server: FakeServer, driver: Driver) -> None:
+    whole = sending({"f": LARGE}, change=flip)
+
+    def cut(request: Any, context: Any) -> Iterator[Any]:
+        messages = whole(request, context)
+        if len(server.requests("DownloadArtifact")) == 1:
+            yield next(messages)
+            context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        yield from messages
+
+    server.flows["DownloadArtifact"] = cut
+    assert await driver.call("read_artifact", "r", "f") == LARGE
+    assert len(server.requests("DownloadArtifact")) == 2
+
+
 async def test_a_cancelled_transfer_ends_its_calls(server: FakeServer, tmp_path: Path) -> None:
     hang = Hang(server)
     driver = Driver("aio", server.target)

@@ -245,7 +245,8 @@ async def test_a_folder_that_nobody_knows_of_is_not_left(
 async def test_what_is_read_is_what_was_sent(
     server: FakeServer, driver: Driver, change: Any
 ) -> None:
-    server.flows["DownloadArtifact"] = sending({"f": LARGE}, {"f": LARGE}, change=change)
+    files = {"f": LARGE}
+    server.flows["DownloadArtifact"] = sending(files, files, files, change=change)
     with pytest.raises(DataLossError, match="'f'"):
         await driver.call("read_artifact", "r", "f")
     assert await driver.call("read_artifact", "r", "f") == LARGE

@@ -20,6 +20,7 @@ from mlflow_grpc._files.receiving import Reading, Receiving, Remote
 from mlflow_grpc._files.retries import Retries
 from mlflow_grpc._files.sending import Moved, Sending
 from mlflow_grpc._files.threads import Ahead, Behind, Stop
+from mlflow_grpc.v1 import artifacts_pb2 as pb
 
 B = TypeVar("B")
 R = TypeVar("R")
@@ -60,7 +61,18 @@ class AsyncTransfers(AsyncListingMethods):
         self, of: str, path: str, offset: int, length: int | None, deadline: Deadline
     ) -> bytes:
         request = calls.download(of, [path], offset, length)
-        reading = Reading(path, offset, length)
+        retries = Retries(enabled=self._config.retry_attempts > 1)
+        while True:
+            reading = Reading(path, offset, length)
+            try:
+                await self._read_once(request, reading, deadline)
+                return reading.content()
+            except MlflowGrpcError as error:
+                await asyncio.sleep(retries.delay(error, reading.received))
+
+    async def _read_once(
+        self, request: pb.DownloadArtifactRequest, reading: Reading, deadline: Deadline
+    ) -> None:
         try:
             messages = self._stub(calls.DOWNLOAD_ARTIFACT)(
                 request, timeout=deadline.left(), metadata=self._config.metadata
@@ -70,7 +82,6 @@ class AsyncTransfers(AsyncListingMethods):
                     await asyncio.to_thread(reading.take, message.chunks)
         except grpc.RpcError as error:
             raise decode_error(error) from error
-        return reading.content()
 
     async def _each(self, work: Iterable[B], do: Callable[[B], Awaitable[R]]) -> list[R]:
         """What `do` returns for each, in order. The first failure stops what has not begun."""
@@ -145,6 +156,8 @@ class AsyncTransfers(AsyncListingMethods):
                 receiving.check()
                 return
             except MlflowGrpcError as error:
+                if receiving.is_whole:
+                    return
                 delay = retries.delay(error, receiving.received)
                 if Retries.is_damage(error):
                     receiving.restart()

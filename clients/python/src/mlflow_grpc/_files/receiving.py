@@ -47,6 +47,11 @@ class Receiving:
         """What is still to be received."""
         return list(self._missing)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every file is in its place, whatever came of the call that brought the last."""
+        return not self._missing
+
     def begin(self) -> int:
         """Where the next call begins in a large file; 0 for small ones."""
         self.close()
@@ -83,7 +88,7 @@ class Receiving:
 
     def check(self) -> None:
         """Raises `DataLossError` if files are missing."""
-        if self._missing:
+        if not self.is_whole:
             raise _lost(f"the server sent only part of the files; {self.paths[0]!r} is missing")
 
     def close(self) -> None:
@@ -121,6 +126,8 @@ class Reading:
         self._data: list[bytes] = []
         self._digest = hashlib.sha256()
         self._is_whole = False
+        self.received = 0
+        """How many bytes are there."""
 
     def take(self, chunks: Iterable[pb.ArtifactChunk]) -> None:
         """Keep what comes next. Raises `DataLossError` if it is not what was sent."""
@@ -128,6 +135,7 @@ class Reading:
             data = chunk.data
             self._data.append(data)
             self._digest.update(data)
+            self.received += len(data)
             if chunk.sha256:
                 self._is_whole = True
                 if self._is_checked and chunk.sha256 != self._digest.hexdigest():

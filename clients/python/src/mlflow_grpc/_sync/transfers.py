@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import grpc
@@ -18,6 +19,7 @@ from mlflow_grpc._files.sending import Moved, Sending
 from mlflow_grpc._files.threads import Ahead, Behind, Stop, each
 from mlflow_grpc._forks import FORKS
 from mlflow_grpc._sync.listing import ListingMethods
+from mlflow_grpc.v1 import artifacts_pb2 as pb
 
 
 class Transfers(ListingMethods):
@@ -62,18 +64,28 @@ class Transfers(ListingMethods):
         self, of: str, path: str, offset: int, length: int | None, deadline: Deadline
     ) -> bytes:
         request = calls.download(of, [path], offset, length)
-        reading = Reading(path, offset, length)
+        retries = Retries(enabled=self._config.retry_attempts > 1)
+        while True:
+            reading = Reading(path, offset, length)
+            try:
+                with FORKS.calling():
+                    self._read_once(request, reading, deadline)
+                return reading.content()
+            except MlflowGrpcError as error:
+                time.sleep(retries.delay(error, reading.received))
+
+    def _read_once(
+        self, request: pb.DownloadArtifactRequest, reading: Reading, deadline: Deadline
+    ) -> None:
         try:
-            with FORKS.calling():
-                messages = self._stub(calls.DOWNLOAD_ARTIFACT)(
-                    request, timeout=deadline.left(), metadata=self._config.metadata
-                )
-                with Stop().ending(messages):
-                    for message in messages:
-                        reading.take(message.chunks)
+            messages = self._stub(calls.DOWNLOAD_ARTIFACT)(
+                request, timeout=deadline.left(), metadata=self._config.metadata
+            )
+            with Stop().ending(messages):
+                for message in messages:
+                    reading.take(message.chunks)
         except grpc.RpcError as error:
             raise decode_error(error) from error
-        return reading.content()
 
     def _send(
         self, of: str, batch: Batch[Source], moved: Moved, deadline: Deadline, stop: Stop
@@ -135,6 +147,8 @@ class Transfers(ListingMethods):
                 receiving.check()
                 return
             except MlflowGrpcError as error:
+                if receiving.is_whole:
+                    return
                 delay = retries.delay(error, receiving.received)
                 if Retries.is_damage(error):
                     receiving.restart()
