@@ -16,11 +16,13 @@ import pytest
 from mlflow_grpc import DataLossError, DeadlineExceededError, UnavailableError
 from mlflow_grpc._files.receiving import is_windows_name
 from mlflow_grpc.v1 import artifacts_pb2 as pb
+from tests.artifacts import wait_for
 from tests.unit.client.driver import Driver
 from tests.unit.client.fake_server import FakeServer
 
 SMALL = b"small"
 LARGE = os.urandom(9 * 2**20)
+PART = ".mlflow-grpc-part"
 
 
 def sha256(data: bytes) -> str:
@@ -272,6 +274,57 @@ async def test_what_has_arrived_is_there(
     await driver.call("download_artifacts", "r", "f", tmp_path)
     assert below(tmp_path) == files
     assert len(server.requests("DownloadArtifact")) == 1
+
+
+@pytest.mark.parametrize("other", [SMALL, LARGE[::-1]], ids=["small", "large"])
+@pytest.mark.parametrize("folder", ["", "in/"])
+async def test_what_is_named_like_a_part_is_none(
+    server: FakeServer, driver: Driver, tmp_path: Path, folder: str, other: bytes
+) -> None:
+    """As in a folder that was logged with what a cut download left there."""
+    files = {f"{folder}f": LARGE, f"{folder}f{PART}": other}
+    server.answers["ListArtifacts"] = listing(files)
+    server.flows["DownloadArtifact"] = sending(files, change=flip)
+    for _ in range(2):
+        await driver.call("download_artifacts", "r", "", tmp_path)
+        assert below(tmp_path) == files
+
+
+async def test_what_others_put_where_a_part_goes_is_theirs(
+    server: FakeServer, driver: Driver, tmp_path: Path
+) -> None:
+    files = {"f": LARGE}
+    server.answers["ListArtifacts"] = listing(files)
+    server.flows["DownloadArtifact"] = sending(files, change=flip)
+    (tmp_path / "theirs").write_text("precious")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / f"f{PART}").symlink_to(tmp_path / "theirs")
+    (tmp_path / "folder" / f"f{PART}").mkdir(parents=True)
+    for name in ("linked", "folder"):
+        await driver.call("download_artifacts", "r", "f", tmp_path / name)
+        assert below(tmp_path / name)["f"] == LARGE
+    assert (tmp_path / "theirs").read_text() == "precious"
+
+
+async def test_a_part_that_another_file_has_replaced_is_not_moved(
+    server: FakeServer, driver: Driver, tmp_path: Path
+) -> None:
+    files = {"f": LARGE}
+    whole = sending(files, change=flip)
+
+    def replacing(request: Any, context: Any) -> Iterator[Any]:
+        messages = list(whole(request, context))
+        yield from messages[:-1]
+        if len(server.requests("DownloadArtifact")) == 1:
+            (tmp_path / "new").write_text("theirs")
+            wait_for((tmp_path / f"f{PART}").exists)
+            (tmp_path / "new").replace(tmp_path / f"f{PART}")
+        yield messages[-1]
+
+    server.answers["ListArtifacts"] = listing(files)
+    server.flows["DownloadArtifact"] = replacing
+    await driver.call("download_artifacts", "r", "f", tmp_path)
+    assert below(tmp_path) == {**files, f"f{PART}": b"theirs"}
 
 
 async def test_what_is_read_is_read_again(server: FakeServer, driver: Driver) -> None:

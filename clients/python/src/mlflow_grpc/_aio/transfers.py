@@ -50,11 +50,14 @@ class AsyncTransfers(AsyncListingMethods):
     ) -> None:
         deadline = Deadline(timeout)
         remote = [Remote(file) for file in files]
+        all_paths = {file.path for file in files}
         total = sum(file.size for file in remote)
         with progress_of(progress, "receiving", total, len(files)) as moved:
             await self._each(
                 batches(remote),
-                lambda batch: self._receive(of, Receiving(batch, folder, moved), deadline),
+                lambda batch: self._receive(
+                    of, Receiving(batch, folder, all_paths, moved), deadline
+                ),
             )
 
     async def _read(

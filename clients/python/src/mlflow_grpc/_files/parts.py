@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sys
@@ -14,29 +15,28 @@ from mlflow_grpc._files.threads import Behind
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Part"]
+__all__ = ["Part", "part_name"]
 
 _READ_BYTES = 2**20
 _ENDING = ".mlflow-grpc-part"
-_OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+_OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 class Part:
     """What has arrived of a file, for the next download to go on from.
 
-    While another download to the same place writes to it, this one has a part of its own.
-    A large file is written and hashed at the same time.
+    It is a part of this download alone while another one to the same place writes to it, and
+    unless it `may_stay`. A large file is written and hashed at the same time.
     """
 
-    def __init__(self, path: str, target: Path, *, is_large: bool) -> None:
+    def __init__(self, path: str, target: Path, *, is_large: bool, may_stay: bool) -> None:
         self.path = path
         self._target = target
         self._digest = hashlib.sha256()
         self._hashing = Behind() if is_large else None
         target.parent.mkdir(parents=True, exist_ok=True)
-        self._place = _place(target)
-        # A small one is soon begun anew.
-        claimed = _claimed(self._place) if is_large else None
+        self._place = target.with_name(part_name(target.name))
+        claimed = _claimed(self._place) if may_stay else None
         self._is_kept = claimed is not None
         if claimed is None:
             self._place = target.with_name(uuid.uuid4().hex + _ENDING)
@@ -88,10 +88,9 @@ class Part:
                 self.forget()
                 return False
             self._file.flush()
-            self._move()
+            return self._move()
         finally:
             self.close()
-        return True
 
     def forget(self) -> None:
         """Nothing of it is to stay when it is closed."""
@@ -112,27 +111,39 @@ class Part:
         if not self._is_kept and os.name == "nt":
             self._place.unlink(missing_ok=True)
 
-    def _move(self) -> None:
-        if os.name == "nt":
-            # What is open cannot be moved there.
-            self._file.close()
-        os.replace(self._place, self._target)
-        # There is nothing at its place any more, or what another download has begun there.
+    def _move(self) -> bool:
+        """Put it in its place; returns whether it was still there to be moved."""
+        is_there = _is_at(self._file, self._place)
+        if is_there:
+            if os.name == "nt":
+                # What is open cannot be moved there.
+                self._file.close()
+            os.replace(self._place, self._target)
+        # There is nothing at its place any more, or what is another's.
         self._is_kept = True
+        return is_there
 
 
-def _place(target: Path) -> Path:
-    name = target.name
+def part_name(name: str) -> str:
+    """The name, beside a file, of what has arrived of it and may stay."""
     if len(name.encode()) + len(_ENDING) > 255:
         # Such a name has no room for the ending.
         name = hashlib.sha256(name.encode()).hexdigest()
-    return target.with_name(name + _ENDING)
+    return name + _ENDING
 
 
 def _claimed(place: Path) -> BinaryIO | None:
     """The file at a place, new or as it is, for this download alone; None if it is another's."""
     while True:
-        file = os.fdopen(os.open(place, _OPEN, 0o666), "r+b")
+        try:
+            file = os.fdopen(os.open(place, _OPEN, 0o666), "r+b")
+        except (IsADirectoryError, PermissionError):
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                # A link, to a file that is no part of anything.
+                return None
+            raise
         if not _lock(file):
             file.close()
             return None
@@ -156,6 +167,6 @@ def _lock(file: Any) -> bool:
 
 def _is_at(file: BinaryIO, place: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(place))
+        return os.path.samestat(os.fstat(file.fileno()), os.lstat(place))
     except FileNotFoundError:
         return False

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import grpc
 
 from mlflow_grpc._entities import Artifact
 from mlflow_grpc._errors import DataLossError
-from mlflow_grpc._files.parts import Part
+from mlflow_grpc._files.parts import Part, part_name
 from mlflow_grpc._files.plan import Batch
 from mlflow_grpc._files.sending import Moved
 from mlflow_grpc.v1 import artifacts_pb2 as pb
@@ -30,15 +30,21 @@ class Receiving:
     """One batch, received once or, after a cut, from where it was cut.
 
     A file is written beside its place and moved there when it has its SHA-256. What there is of
-    a large file stays when the download fails, and the next download goes on from it.
+    a large file stays when the download fails, and the next download goes on from it, unless it
+    would be where one of `all_paths` goes.
     """
 
-    def __init__(self, batch: Batch[Remote], folder: Path, moved: Moved) -> None:
+    def __init__(
+        self, batch: Batch[Remote], folder: Path, all_paths: Collection[str], moved: Moved
+    ) -> None:
         self._missing = {file.path: file for file in batch.files}
         self._large = batch.is_large
         self._folder = folder
+        self._all_paths = all_paths
         self._moved = moved
         self._part: Part | None = None
+        # A small one is soon begun anew.
+        self._may_stay = batch.is_large
         self.received = 0
         """How many bytes of the batch are there."""
 
@@ -58,7 +64,7 @@ class Receiving:
         if not self._large:
             return 0
         (remote,) = self._missing.values()
-        part = self._part = Part(remote.path, self._target(remote.path), is_large=True)
+        part = self._part = self._new_part(remote.path)
         held = part.held
         if held > remote.size:
             held = 0
@@ -67,7 +73,8 @@ class Receiving:
         return held
 
     def restart(self) -> None:
-        """Forget what is held."""
+        """Forget what is held, and trust no more in what others may have put in its place."""
+        self._may_stay = False
         if self._part is not None:
             self._part.forget()
         self.close()
@@ -102,7 +109,7 @@ class Receiving:
         if path not in self._missing or (part is not None and part.has_begun):
             raise _lost(f"the server sent {path!r} where it was not expected")
         if part is None:
-            part = self._part = Part(path, self._target(path), is_large=self._large)
+            part = self._part = self._new_part(path)
         if not part.begin(chunk.size, chunk.offset):
             raise _lost(f"the server sent {path!r} from another place")
 
@@ -112,8 +119,11 @@ class Receiving:
             raise _lost(f"{part.path!r} did not arrive with its SHA-256")
         del self._missing[part.path]
 
-    def _target(self, path: str) -> Path:
-        return local_place(self._folder, path)
+    def _new_part(self, path: str) -> Part:
+        folder, slash, name = path.rpartition("/")
+        may_stay = self._may_stay and folder + slash + part_name(name) not in self._all_paths
+        target = local_place(self._folder, path)
+        return Part(path, target, is_large=self._large, may_stay=may_stay)
 
 
 class Reading:

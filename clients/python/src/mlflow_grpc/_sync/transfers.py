@@ -50,12 +50,15 @@ class Transfers(ListingMethods):
     ) -> None:
         deadline = Deadline(timeout)
         remote = [Remote(file) for file in files]
+        all_paths = {file.path for file in files}
         total = sum(file.size for file in remote)
         stop = Stop()
         with FORKS.calling(), progress_of(progress, "receiving", total, len(files)) as moved:
             each(
                 batches(remote),
-                lambda batch: self._receive(of, Receiving(batch, folder, moved), deadline, stop),
+                lambda batch: self._receive(
+                    of, Receiving(batch, folder, all_paths, moved), deadline, stop
+                ),
                 stop,
                 self._config.parallel_files,
             )
