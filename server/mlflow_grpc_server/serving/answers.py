@@ -16,7 +16,7 @@ from mlflow_grpc_server.exceptions import (
 from mlflow_grpc_server.serving.frames import Kind
 from mlflow_grpc_server.serving.process import Cause, Ended
 
-__all__ = ["GoneError", "answer_in", "failed", "stopped", "too_slow"]
+__all__ = ["GoneError", "MovedError", "answer_in", "failed", "stopped", "too_slow"]
 
 
 class GoneError(Exception):
@@ -25,6 +25,10 @@ class GoneError(Exception):
     def __init__(self, ended: Ended) -> None:
         super().__init__(ended.message)
         self.ended = ended
+
+
+class MovedError(Exception):
+    """The version of a call that waits is served no more, but another one of the model is."""
 
 
 def stopped() -> ServingUnavailableError:

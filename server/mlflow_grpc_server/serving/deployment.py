@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -16,6 +16,7 @@ from mlflow_grpc_server.exceptions import (
     RequestError,
 )
 from mlflow_grpc_server.serving.group import Group
+from mlflow_grpc_server.serving.line import check_room
 from mlflow_grpc_server.serving.process import ProcessSpec
 from mlflow_grpc_server.serving.replica import LoadError
 from mlflow_grpc_server.serving.spec import ModelState, Served, Spec, TensorInfos, VersionView
@@ -53,6 +54,7 @@ class Deployment:
     def __init__(self, spec: Spec, most_waiting: int, create_time_ms: int | None = None) -> None:
         self.spec = spec
         self._most_waiting = most_waiting
+        self._waiting = self._waiting_bytes = 0
         self._serving: list[_Version] = []
         self._starting: list[_Version] = []
         self._draining: list[_Version] = []
@@ -159,6 +161,8 @@ class Deployment:
         """Return when what was asked for last serves, or cannot; raise if it cannot."""
         while self._change is not None and not self._change.done():
             await asyncio.wait({self._change})
+        if self._undeployed:
+            raise NotFoundError("served model", self.spec.name)
         if self._failure is not None:
             raise FailedPreconditionError(
                 "MODEL_NOT_LOADED",
@@ -196,6 +200,7 @@ class Deployment:
             raise
         for version in self._serving:
             if all(version is not one for one, _ in wanted):
+                version.group.retire()
                 self._retire(version)
         for version, one in wanted:
             version.uri, version.weight, version.turn = one.uri, one.weight, 0
@@ -267,10 +272,11 @@ class Deployment:
 
     # How it is asked.
 
-    async def choose(self, version: str | None = None) -> Group:
+    async def choose(self, size: int, version: str | None = None) -> Group:
         """Return the group whose turn it is, or that of a version; waits while there is none yet.
 
-        Each has as many turns in a row of calls as its weight says, spread evenly.
+        Each has as many turns in a row of calls as its weight says, spread evenly; none while
+        others can answer and it cannot. `size` is what a call that waits keeps in memory, in bytes.
         """
         while not self._serving:
             if self._undeployed:
@@ -278,17 +284,37 @@ class Deployment:
             if self._change is None or self._change.done():
                 await self.settled()
                 continue
-            await asyncio.wait({self._change})
+            with self._in_line(size):
+                await asyncio.wait({self._change})
         if version:
             for one in self._serving:
                 if one.group.uri.rpartition("/")[2] == version:
                     return one.group
             raise NotFoundError("version", f"{self.spec.name}/{version}")
-        for one in self._serving:
+        able = [one for one in self._serving if one.group.can_answer] or self._serving
+        for one in able:
             one.turn += one.weight
-        chosen = max(self._serving, key=lambda one: one.turn)
-        chosen.turn -= sum(one.weight for one in self._serving)
+        chosen = max(able, key=lambda one: one.turn)
+        chosen.turn -= sum(one.weight for one in able)
         return chosen.group
+
+    @contextmanager
+    def _in_line(self, size: int) -> Iterator[None]:
+        """Raises QueueFullError if too many wait already."""
+        check_room(size, self._waiting, self._waiting_bytes, self._most_waiting)
+        self._waiting += 1
+        self._waiting_bytes += size
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            self._waiting_bytes -= size
+
+    @property
+    def paths(self) -> set[Path]:
+        """The folders of all models that are served, or will be, or still drain."""
+        versions = [*self._serving, *self._starting, *self._draining]
+        return {version.group.path for version in versions}
 
     @property
     def infos(self) -> TensorInfos:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,7 +14,14 @@ from mlflow_grpc_server.exceptions import (
     PredictTimeoutError,
     RequestError,
 )
-from mlflow_grpc_server.serving.answers import GoneError, answer_in, failed, stopped, too_slow
+from mlflow_grpc_server.serving.answers import (
+    GoneError,
+    MovedError,
+    answer_in,
+    failed,
+    stopped,
+    too_slow,
+)
 from mlflow_grpc_server.serving.frames import ClosedError, Kind, pack, unpack
 from mlflow_grpc_server.serving.line import Line
 from mlflow_grpc_server.serving.process import Cause, Lane, ProcessSpec, WorkerProcess
@@ -61,6 +68,7 @@ class Group:
         changed: Callable[[], None],
     ) -> None:
         self.uri = uri
+        self.path = spec.path
         self._spec = spec
         self._predict_timeout = predict_timeout
         self._max_batch_calls = max_batch_calls
@@ -73,6 +81,8 @@ class Group:
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopped = False
+        self._retired = False
+        self._suspects = asyncio.Lock()
         self._exchanges: set[asyncio.Task[Any]] = set()
         self.infos = TensorInfos()
 
@@ -91,10 +101,15 @@ class Group:
         for replica in self._replicas:
             await asyncio.shield(replica.loaded)
 
+    def retire(self) -> None:
+        """Serve no more once those who wait are served; MovedError tells those who cannot be."""
+        self._retired = True
+        self._fail_the_hopeless()
+
     async def stop(self) -> None:
         """End the replicas; calls that wait fail."""
         self._stopped = True
-        self._line.fail_all(stopped())
+        self._fail_the_hopeless()
         await asyncio.gather(*(replica.stop() for replica in self._replicas))
         for task in list(self._exchanges):
             with suppress(Exception):
@@ -121,17 +136,29 @@ class Group:
         return ("", ()) if worst is None else (worst.last_failure, worst.log_lines)
 
     @property
+    def can_answer(self) -> bool:
+        """Whether a replica takes calls."""
+        return any(replica.state is ReplicaState.READY for replica in self._replicas)
+
+    @property
     def has_given_up(self) -> bool:
         """Whether no replica has come back for many attempts."""
         return all(replica.has_given_up for replica in self._replicas)
 
-    def _refusal(self) -> RequestError | None:
+    def _refusal(self) -> Exception | None:
         """Return why no call should wait for a replica, if there is a reason."""
         if self._stopped:
             return stopped()
+        if self._retired and not self.can_answer:
+            return MovedError()
         if self.has_given_up:
             return FailedPreconditionError("MODEL_NOT_SERVED", f"No replica: {self.failure()[0]}.")
         return None
+
+    def _fail_the_hopeless(self) -> None:
+        """Tell those who wait for a replica that none will come."""
+        if (refusal := self._refusal()) is not None:
+            self._line.fail_all(refusal)
 
     async def _drop(self, replica: Replica) -> None:
         """Let a replica end its calls, and stop it."""
@@ -159,22 +186,28 @@ class Group:
 
     def altered(self) -> None:
         """Tell that a replica is in another state."""
+        self._fail_the_hopeless()
         self._changed()
 
     # Calls.
 
     async def predict(self, payload: bytes) -> bytes:
-        """Return the model's answer. A call whose process is killed is tried once more."""
+        """Return the model's answer. A call whose process ends is tried once more, unless it may
+        have been what ended it. Raises MovedError if it is another version's to answer."""
         with self._counted():
             if self._goes_together(payload) and (answer := await self._together(payload)):
                 return answer_in(answer)
             try:
                 return await self._attempt(payload)
             except GoneError as gone:
-                if gone.ended.cause not in _RETRIED:
+                if gone.ended.cause in _RETRIED:
+                    again = self._attempt(payload)
+                elif self._spec.concurrency > 1:
+                    again = self._attempt_of_suspect(payload)
+                else:
                     raise failed(gone.ended) from gone
             try:
-                return await self._attempt(payload)
+                return await again
             except GoneError as gone:
                 raise failed(gone.ended) from gone
 
@@ -242,6 +275,14 @@ class Group:
     async def _attempt(self, payload: bytes) -> bytes:
         return answer_in(await self._line.call(payload, self._predict_timeout))
 
+    async def _attempt_of_suspect(self, payload: bytes) -> bytes:
+        """Try a call of which only one among several has ended their process.
+
+        One at a time: so none of the others is in the process that the guilty one ends now.
+        """
+        async with self._suspects:
+            return await self._attempt(payload)
+
     async def _timed(self, lane: Lane, kind: Kind, payload: bytes = b"") -> tuple[Kind, bytes]:
         """Ask, and end a process that takes too long."""
         seconds = self._predict_timeout
@@ -264,33 +305,50 @@ class Group:
             timer.cancel()
 
     async def stream(self, payload: bytes) -> AsyncGenerator[bytes, None]:
-        """Yield what the model yields, each when the one before has been taken."""
+        """Yield what the model yields, each when the one before has been taken.
+
+        A stream whose process is killed before it yields is tried once more. Raises MovedError
+        as `predict` does.
+        """
         with self._counted():
-            lane = await self._line.take(len(payload))
-            open_stream = True
-            step: asyncio.Task[tuple[Kind, bytes]] | None = None
-            try:
-                lane.tell(Kind.STREAM, payload)
-                while True:
-                    step = self._track(asyncio.create_task(self._timed(lane, Kind.NEXT)))
-                    kind, item = await asyncio.shield(step)
-                    if kind is not Kind.ITEM:
-                        open_stream = False
-                        answer_in((kind, item))
-                        return
-                    yield item
-            except (GoneError, ClosedError) as error:
-                open_stream = False
-                ended = await asyncio.shield(lane.process.ended)
-                raise failed(ended) from error
-            except RequestError:
-                open_stream = False
-                raise
-            finally:
-                if open_stream:
-                    self._track(asyncio.create_task(self._cancel(lane, step)))
-                else:
-                    self._line.give_back(lane)
+            may_try_again = True
+            while True:
+                try:
+                    async with aclosing(self._stream_once(payload)) as items:
+                        async for item in items:
+                            may_try_again = False
+                            yield item
+                    return
+                except GoneError as gone:
+                    if not may_try_again or gone.ended.cause not in _RETRIED:
+                        raise failed(gone.ended) from gone
+                    may_try_again = False
+
+    async def _stream_once(self, payload: bytes) -> AsyncGenerator[bytes, None]:
+        lane = await self._line.take(len(payload))
+        open_stream = True
+        step: asyncio.Task[tuple[Kind, bytes]] | None = None
+        try:
+            lane.tell(Kind.STREAM, payload)
+            while True:
+                step = self._track(asyncio.create_task(self._timed(lane, Kind.NEXT)))
+                kind, item = await asyncio.shield(step)
+                if kind is not Kind.ITEM:
+                    open_stream = False
+                    answer_in((kind, item))
+                    return
+                yield item
+        except ClosedError as error:
+            open_stream = False
+            raise GoneError(await asyncio.shield(lane.process.ended)) from error
+        except (GoneError, RequestError):
+            open_stream = False
+            raise
+        finally:
+            if open_stream:
+                self._track(asyncio.create_task(self._cancel(lane, step)))
+            else:
+                self._line.give_back(lane)
 
     async def _cancel(self, lane: Lane, step: asyncio.Task[tuple[Kind, bytes]] | None) -> None:
         """Bring a stream that nobody reads any more to its end, after the step it is at."""

@@ -8,14 +8,24 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from mlflow_grpc_server.exceptions import QueueFullError, RequestError
+from mlflow_grpc_server.exceptions import QueueFullError
 from mlflow_grpc_server.serving.answers import GoneError, too_slow
 from mlflow_grpc_server.serving.frames import ClosedError, Kind
 from mlflow_grpc_server.serving.process import Cause, Lane, WorkerProcess
 
-__all__ = ["Call", "Line"]
+__all__ = ["Call", "Line", "check_room"]
 
 _MOST_WAITING_BYTES = 256 * 2**20
+
+
+def check_room(size: int, waiting: int, waiting_bytes: int, most_waiting: int) -> None:
+    """Raise QueueFullError unless a call of `size` bytes may wait beside those that do."""
+    if waiting >= most_waiting or waiting_bytes + size > _MOST_WAITING_BYTES:
+        raise QueueFullError(
+            "TOO_MANY_CALLS_WAITING",
+            f"{waiting} calls are waiting for the model already.",
+            {"waiting": str(waiting)},
+        )
 
 
 class Waiter(Protocol):
@@ -26,7 +36,7 @@ class Waiter(Protocol):
     def start(self, lane: Lane) -> bool:
         """Take a lane; False if it is not wanted any more."""
 
-    def fail(self, error: RequestError) -> None:
+    def fail(self, error: Exception) -> None:
         """Wait no more."""
 
 
@@ -43,7 +53,7 @@ class _Taker:
         self.lane.set_result(lane)
         return True
 
-    def fail(self, error: RequestError) -> None:
+    def fail(self, error: Exception) -> None:
         if not self.lane.done():
             self.lane.set_exception(error)
 
@@ -76,7 +86,7 @@ class Call:
         self._timer = self.answer.get_loop().call_later(self._seconds, self._expire)
         return True
 
-    def fail(self, error: RequestError) -> None:
+    def fail(self, error: Exception) -> None:
         """Tell the caller of an error."""
         if not self.answer.done():
             self.answer.set_exception(error)
@@ -112,7 +122,7 @@ class Line:
     `refusal` says why nobody should begin to wait, if there is a reason.
     """
 
-    def __init__(self, most_waiting: int, refusal: Callable[[], RequestError | None]) -> None:
+    def __init__(self, most_waiting: int, refusal: Callable[[], Exception | None]) -> None:
         self._most_waiting = most_waiting
         self._refusal = refusal
         self._free: deque[Lane] = deque()
@@ -175,19 +185,14 @@ class Line:
         self._free = deque(lane for lane in self._free if lane.process is not process)
         return before - len(self._free)
 
-    def fail_all(self, error: RequestError) -> None:
+    def fail_all(self, error: Exception) -> None:
         """Fail all who wait."""
         for waiter in self._waiting:
             waiter.fail(error)
 
     def check_room(self, size: int, waiting: int) -> None:
         """Raise QueueFullError unless one more may wait beside `waiting` others."""
-        if waiting >= self._most_waiting or self.waiting_bytes + size > _MOST_WAITING_BYTES:
-            raise QueueFullError(
-                "TOO_MANY_CALLS_WAITING",
-                f"{waiting} calls are waiting for the model already.",
-                {"waiting": str(waiting)},
-            )
+        check_room(size, waiting, self.waiting_bytes, self._most_waiting)
 
     def _queue(self, waiter: Waiter) -> None:
         """Start at once, or wait."""

@@ -14,6 +14,7 @@ from typing import ParamSpec, TypeVar
 from mlflow.exceptions import MlflowException
 
 from mlflow_grpc_server.exceptions import NotFoundError, RequestError, ServerStoppingError
+from mlflow_grpc_server.serving.answers import MovedError
 from mlflow_grpc_server.serving.deployment import Deployment, Located
 from mlflow_grpc_server.serving.models import Models, is_followed
 from mlflow_grpc_server.serving.replica import LoadError
@@ -45,7 +46,6 @@ class LocalEngine:
         self._draining: dict[str, tuple[Deployment, asyncio.Task[None]]] = {}
         self._meant: dict[str, tuple[str, ...]] = {}
         self._restored: set[str] = set()
-        self._paths: dict[str, set[Path]] = {}
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="serving")
         self._saving = asyncio.Lock()
         self._poll: asyncio.Task[None] | None = None
@@ -114,7 +114,6 @@ class LocalEngine:
                 del self._draining[name]
         if name not in self._deployments:
             self._meant.pop(name, None)
-            self._paths.pop(name, None)
         await self._prune()
 
     async def get(self, name: str) -> Served:
@@ -136,15 +135,20 @@ class LocalEngine:
 
     async def predict(self, name: str, request: bytes, version: str = "") -> Answer:
         """Return the PredictResponse to a PredictRequest, by a version if one is named."""
-        group = await self._called(name).choose(version)
-        return Answer(await group.predict(request), group.uri)
+        while True:
+            group = await self._called(name).choose(len(request), version)
+            with suppress(MovedError):
+                return Answer(await group.predict(request), group.uri)
 
     async def stream(self, name: str, request: bytes) -> AsyncGenerator[Answer, None]:
         """Yield a Value for each item that a model yields for a PredictStreamRequest."""
-        group = await self._called(name).choose()
-        async with aclosing(group.stream(request)) as items:
-            async for item in items:
-                yield Answer(item, group.uri)
+        while True:
+            group = await self._called(name).choose(len(request))
+            with suppress(MovedError):
+                async with aclosing(group.stream(request)) as items:
+                    async for item in items:
+                        yield Answer(item, group.uri)
+                return
 
     async def infos(self, name: str) -> TensorInfos:
         """Return the inputs and outputs of a served model."""
@@ -195,7 +199,6 @@ class LocalEngine:
                 _logger.exception("the files of %r cannot be had", spec.name)
                 text = f"its files cannot be had: {type(error).__name__}; the server's log has more"
                 raise LoadError(text) from error
-            self._paths[spec.name] = {one.path for one in located}
             return located
 
         deployment.change(spec, locate)
@@ -209,7 +212,10 @@ class LocalEngine:
                     await self._follow_one(name, deployment)
                 except Exception as error:  # The registry may be away; the next round asks again.
                     _logger.warning("cannot tell what %r should serve now: %s", name, error)
-            await self._prune()
+            try:
+                await self._prune()
+            except OSError:
+                _logger.exception("cannot delete models that are not used any more")
 
     async def _follow_one(self, name: str, deployment: Deployment) -> None:
         spec = deployment.spec
@@ -226,8 +232,9 @@ class LocalEngine:
 
     async def _prune(self) -> None:
         # While nothing is being fetched, and before anything can be.
-        if not any(deployment.is_changing for deployment in self._every()):
-            used = {path for paths in self._paths.values() for path in paths}
+        fetching = any(deployment.is_changing for deployment in self._every())
+        if self._state.is_owned and not fetching:
+            used = {path for deployment in self._every() for path in deployment.paths}
             await self._run(self._models.delete, self._models.set_aside(used))
 
     async def _save(self) -> None:

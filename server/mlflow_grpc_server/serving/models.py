@@ -6,6 +6,7 @@ import hashlib
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ __all__ = ["Models", "is_followed"]
 
 _FIXED = re.compile(r"runs:/.*|models:/m-[^/@]*|models:/.*/[0-9]+")
 _MOST_STEPS = 5
+_UNUSED = ".unused-"
 
 
 def is_followed(uri: str) -> bool:
@@ -73,10 +75,10 @@ class Models:
         """Take away, without waiting, what was brought here and is not used; to be deleted."""
         aside = []
         for path in self._folder.iterdir() if self._folder.is_dir() else ():
-            if path.name.startswith("."):
-                continue
-            if path not in used:
-                aside.append(path.rename(path.with_name(f".unused-{path.name}")))
+            if path.name.startswith(_UNUSED):
+                aside.append(path)
+            elif path not in used:
+                aside.append(path.rename(path.with_name(_UNUSED + uuid.uuid4().hex)))
         return aside
 
     def delete(self, paths: Iterable[Path]) -> None:
@@ -111,4 +113,9 @@ class Models:
             whole.mkdir()
             repository = get_artifact_repository(place, tracking_uri=self._client.tracking_uri)
             repository.download_artifacts("", str(whole))
-            whole.rename(path)
+            try:
+                whole.rename(path)
+            except OSError:
+                # Another deployment of the same model was quicker.
+                if not path.is_dir():
+                    raise

@@ -106,6 +106,7 @@ class WorkerProcess:
         self.pid = process.pid
         self.infos = TensorInfos()
         self.has_answered = False
+        self._is_ready = False
         self.draining = False
         self.at_rest = asyncio.Event()
         self._resting = 0
@@ -142,9 +143,13 @@ class WorkerProcess:
                 theirs.close()
         worker = cls(spec, process)
         loop = asyncio.get_running_loop()
-        for ours, _ in pairs:
-            _, frames = await loop.create_unix_connection(FrameProtocol, sock=ours)
-            worker.lanes.append(Lane(worker, frames))
+        try:
+            for ours, _ in pairs:
+                _, frames = await loop.create_unix_connection(FrameProtocol, sock=ours)
+                worker.lanes.append(Lane(worker, frames))
+        except BaseException:
+            worker.kill(Cause.STOPPED, "stopped")
+            raise
         return worker
 
     async def ready(self) -> None:
@@ -156,6 +161,7 @@ class WorkerProcess:
             return
         if kind is Kind.READY:
             self.infos = TensorInfos.from_json(json.loads(payload))
+            self._is_ready = True
         else:
             self.kill(Cause.NOT_LOADED, f"the model cannot be loaded: {payload.decode()}")
             await self.ended
@@ -194,6 +200,9 @@ class WorkerProcess:
 
     async def stop(self) -> None:
         """End the process, which is at rest, in its own time or else by force."""
+        if not self._is_ready:
+            # Whatever it is loading, it would not notice.
+            self.kill(Cause.STOPPED, "stopped")
         for lane in self.lanes:
             lane.close()
         with suppress(asyncio.TimeoutError):

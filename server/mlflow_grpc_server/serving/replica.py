@@ -13,7 +13,9 @@ from mlflow_grpc_server.serving.spec import ReplicaState, ReplicaView
 __all__ = ["LoadError", "Replica"]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
-_FAILURES_TO_GIVE_UP = 5
+# The model can be loaded, so that whoever waits is soon answered.
+_LONGEST_PAUSE_OF_THE_READY = 4.0
+_LOADS_TO_GIVE_UP = 5
 _MEMORY_CHECK_SECONDS = 0.1
 
 _logger = logging.getLogger(__name__)
@@ -61,6 +63,8 @@ class Replica:
         # Nobody may be waiting for it.
         self.loaded.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._restarts = 0
+        self._was_ready = False
+        self._failed_loads = 0
         self._task = asyncio.create_task(self._run())
 
     def view(self) -> ReplicaView:
@@ -72,9 +76,8 @@ class Replica:
 
     @property
     def has_given_up(self) -> bool:
-        """Whether it has failed so often that nothing should wait for it."""
-        failed = self.state is not ReplicaState.READY and self.failures >= _FAILURES_TO_GIVE_UP
-        return failed or self.state is ReplicaState.FAILED
+        """Whether the model could not be loaded so often that nothing should wait for it."""
+        return self._failed_loads >= _LOADS_TO_GIVE_UP or self.state is ReplicaState.FAILED
 
     async def stop(self) -> None:
         """End the process, and start none any more."""
@@ -97,12 +100,19 @@ class Replica:
                 return
             # A process that was of use is replaced as if none had failed before.
             self.failures = 1 if self._was_useful() else self.failures + 1
+            # What ends a process that was ready may be the calls that it had.
+            self._failed_loads = 0 if self._was_ready else self._failed_loads + 1
             self._set(ReplicaState.BACKING_OFF)
-            await asyncio.sleep(min(_FIRST_PAUSE * 2 ** (self.failures - 1), _LONGEST_PAUSE))
+            await asyncio.sleep(self._pause())
             self._restarts += 1
+
+    def _pause(self) -> float:
+        longest = _LONGEST_PAUSE_OF_THE_READY if self._was_ready else _LONGEST_PAUSE
+        return min(_FIRST_PAUSE * 2.0 ** min(self.failures - 1, 10), longest)
 
     async def _live(self) -> Ended:
         """Run one process to its end."""
+        self._was_ready = False
         try:
             process = await WorkerProcess.start(self._spec)
         except OSError as error:
@@ -115,6 +125,8 @@ class Replica:
             if process.ended.done():
                 return process.ended.result()
             self.state = ReplicaState.READY
+            self._was_ready = True
+            self._failed_loads = 0
             if not self.loaded.done():
                 self.loaded.set_result(None)
             self._owner.joined(process)

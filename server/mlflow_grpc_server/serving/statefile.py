@@ -62,6 +62,11 @@ class StateFile:
                 "Another server uses the same serving folder: start each with its own.",
             )
 
+    @property
+    def is_owned(self) -> bool:
+        """Whether the folder is this server's."""
+        return self._lock is not None
+
     def close(self) -> None:
         """Let another server own the folder."""
         if self._lock is not None:

@@ -30,6 +30,14 @@ class Misbehaving(PythonModel):
     def __init__(self, version: str = "") -> None:
         self.version = version
 
+    def load_context(self, context: Any) -> None:
+        if Path(os.environ.get("UNLOADABLE_WITH", "")).is_file():
+            raise RuntimeError("what loading says")
+        if "LOAD_WITH" in os.environ:
+            Path(os.environ["LOAD_WITH"]).with_suffix(".loading").touch()
+            while not Path(os.environ["LOAD_WITH"]).exists():
+                time.sleep(0.01)
+
     def predict(self, context, model_input, params=None):
         order, _, argument = str(model_input["order"].iloc[0]).partition(" ")
         if order == "raise":
@@ -38,11 +46,8 @@ class Misbehaving(PythonModel):
             os._exit(int(argument))
         if order == "sleep":
             time.sleep(float(argument))
-        if order == "wait" and not Path(argument).exists():
-            # Who asks again, because the first replica was lost, has an answer at once.
-            Path(argument).touch()
-            while Path(argument).exists():
-                time.sleep(0.01)
+        if order == "wait":
+            _wait(Path(argument))
         if order == "allocate":
             hoard = np.ones(int(argument) * 2**17)
             return [str(hoard.nbytes)]
@@ -56,6 +61,9 @@ class Misbehaving(PythonModel):
 
     def predict_stream(self, context, model_input, params=None):
         order, _, argument = model_input["order"].partition(" ")
+        if order == "wait":
+            _wait(Path(argument))
+            argument = "1"
         if order == "touch":
             for index in range(1_000_000):
                 Path(argument).write_text(str(index))
@@ -64,6 +72,14 @@ class Misbehaving(PythonModel):
             yield {"index": index, "pid": os.getpid()}
         if order == "raise":
             raise KeyError("what the stream says")
+
+
+def _wait(flag: Path) -> None:
+    """Who asks again, because the first replica was lost, has an answer at once."""
+    if not flag.exists():
+        flag.touch()
+        while flag.exists():
+            time.sleep(0.01)
 
 
 class Unloadable(PythonModel):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,15 @@ import pytest
 from mlflow import MlflowClient
 
 from mlflow_grpc import Client
+from mlflow_grpc.v1 import model_serving_service_pb2 as pb
+from tests.artifacts import wait_for
 from tests.benchmarks.processes import rest_server
 from tests.integration.serving import models
 from tests.integration.serving.house import House, predictions
 from tests.servers import ServerProcess
 
 REQUIREMENTS = ["mlflow"]
+DEPLOYING = pb.SERVED_MODEL_STATE_DEPLOYING
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +70,40 @@ def test_a_model_in_s3_is_served(bucket: Any, files: Path, tmp_path: Path) -> No
         assert any(one.key.startswith("top/") for one in bucket.objects.all())
         kept = tmp_path / "mlserving" / "models"
         assert [path.name for path in kept.iterdir() if not path.name.startswith(".")] == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_files_stay_while_they_are_served(bucket: Any, files: Path, tmp_path: Path) -> None:
+    """Those of one model for several deployments, and beside a version that cannot be loaded."""
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "MLmodel").write_text("flavors: {}")
+    # So that the deployments bring them at the same time.
+    (bad / "large").write_bytes(os.urandom(32 * 2**20))
+    kept = tmp_path / "mlserving" / "models"
+    destination = ("--artifacts-destination", "s3://artifacts/top", "--serving-poll", "0.1")
+    with (
+        ServerProcess(tmp_path, *destination) as server,
+        House(tmp_path, server.address) as house,
+    ):
+        good_uri = f"runs:/{log(server.address, files)}/model"
+        bad_uri = f"runs:/{log(server.address, bad)}/model"
+        for name in "abc":
+            house.rpcs("DeployModel", name=name, modelUri=bad_uri)
+        for name in "abc":
+            served = house.wait(name, lambda served: served.state != DEPLOYING)
+            # They are there, but of no flavor.
+            assert served.log_lines
+            house.undeploy(name)
+
+        name = house.deploy(good_uri)
+        failure = house.rpcs.failure(
+            "DeployModel", name=name, modelUri=bad_uri, waitUntilReady=True
+        )
+        assert failure.reason == "MODEL_NOT_LOADED"
+        wait_for(lambda: len([one for one in kept.iterdir() if one.name[0] != "."]) == 1)
+        os.kill(house.get(name).versions[0].replicas[0].pid, signal.SIGKILL)
+        assert answer(house, name) == [{"n": 7}]
 
 
 def test_a_logged_model_is_served(house: House, files: Path) -> None:
