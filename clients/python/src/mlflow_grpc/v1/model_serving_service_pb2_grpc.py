@@ -104,7 +104,8 @@ class ModelServingServiceServicer(object):
         replicas. If a new version cannot be loaded, the old ones serve on, and the
         state is DEGRADED.
 
-        NOT_FOUND if the model, version, alias or run does not exist.
+        NOT_FOUND if the model, version, alias or run does not exist, or, if asked to
+        wait, when the model is undeployed meanwhile.
         FAILED_PRECONDITION, if asked to wait, when the model cannot be loaded; the
         message says why.
         """
@@ -141,7 +142,8 @@ class ModelServingServiceServicer(object):
         tensors, Arrow for Arrow. MLflow's scoring rules hold: inputs are parsed and
         the model's signature is enforced as by `mlflow models serve`.
 
-        A call waits while no replica is free or ready, within its deadline.
+        A call waits while no replica is free or ready, within its deadline; of several
+        versions, one that has a replica ready is asked.
         INVALID_ARGUMENT for input that does not fit the model, with MLflow's
         explanation. INTERNAL with the reason MODEL_FAILED if the model raises and
         MODEL_CRASHED if it ends its process. RESOURCE_EXHAUSTED with the reason
@@ -150,7 +152,8 @@ class ModelServingServiceServicer(object):
         queue of the model is full. FAILED_PRECONDITION if the model is FAILED.
         DEADLINE_EXCEEDED with the reason PREDICT_TIMEOUT if the model takes longer than
         predict_timeout, which ends its replica. A call whose replica is killed from
-        outside is tried once more on another one; UNAVAILABLE if that fails too.
+        outside, or ended by one of several calls at a time, is tried once more;
+        UNAVAILABLE or the error of that try if it fails too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,7 +163,8 @@ class ModelServingServiceServicer(object):
         """Predicts with a model that has `predict_stream`, and sends what it yields as it
         yields it. The model is asked for the next item when the one before is sent, so
         that a slow reader slows the model down. Errors as Predict; UNIMPLEMENTED with
-        the reason NOT_A_STREAMING_MODEL for a model without `predict_stream`.
+        the reason NOT_A_STREAMING_MODEL for a model without `predict_stream`. What has
+        sent an item is not tried again.
         predict_timeout holds for each item.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

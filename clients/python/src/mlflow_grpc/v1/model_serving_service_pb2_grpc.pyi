@@ -44,7 +44,8 @@ class ModelServingServiceStub:
     replicas. If a new version cannot be loaded, the old ones serve on, and the
     state is DEGRADED.
 
-    NOT_FOUND if the model, version, alias or run does not exist.
+    NOT_FOUND if the model, version, alias or run does not exist, or, if asked to
+    wait, when the model is undeployed meanwhile.
     FAILED_PRECONDITION, if asked to wait, when the model cannot be loaded; the
     message says why.
     """
@@ -79,7 +80,8 @@ class ModelServingServiceStub:
     tensors, Arrow for Arrow. MLflow's scoring rules hold: inputs are parsed and
     the model's signature is enforced as by `mlflow models serve`.
 
-    A call waits while no replica is free or ready, within its deadline.
+    A call waits while no replica is free or ready, within its deadline; of several
+    versions, one that has a replica ready is asked.
     INVALID_ARGUMENT for input that does not fit the model, with MLflow's
     explanation. INTERNAL with the reason MODEL_FAILED if the model raises and
     MODEL_CRASHED if it ends its process. RESOURCE_EXHAUSTED with the reason
@@ -88,7 +90,8 @@ class ModelServingServiceStub:
     queue of the model is full. FAILED_PRECONDITION if the model is FAILED.
     DEADLINE_EXCEEDED with the reason PREDICT_TIMEOUT if the model takes longer than
     predict_timeout, which ends its replica. A call whose replica is killed from
-    outside is tried once more on another one; UNAVAILABLE if that fails too.
+    outside, or ended by one of several calls at a time, is tried once more;
+    UNAVAILABLE or the error of that try if it fails too.
     """
 
     PredictStream: grpc.UnaryStreamMultiCallable[
@@ -98,7 +101,8 @@ class ModelServingServiceStub:
     """Predicts with a model that has `predict_stream`, and sends what it yields as it
     yields it. The model is asked for the next item when the one before is sent, so
     that a slow reader slows the model down. Errors as Predict; UNIMPLEMENTED with
-    the reason NOT_A_STREAMING_MODEL for a model without `predict_stream`.
+    the reason NOT_A_STREAMING_MODEL for a model without `predict_stream`. What has
+    sent an item is not tried again.
     predict_timeout holds for each item.
     """
 
@@ -137,7 +141,8 @@ class ModelServingServiceAsyncStub:
     replicas. If a new version cannot be loaded, the old ones serve on, and the
     state is DEGRADED.
 
-    NOT_FOUND if the model, version, alias or run does not exist.
+    NOT_FOUND if the model, version, alias or run does not exist, or, if asked to
+    wait, when the model is undeployed meanwhile.
     FAILED_PRECONDITION, if asked to wait, when the model cannot be loaded; the
     message says why.
     """
@@ -172,7 +177,8 @@ class ModelServingServiceAsyncStub:
     tensors, Arrow for Arrow. MLflow's scoring rules hold: inputs are parsed and
     the model's signature is enforced as by `mlflow models serve`.
 
-    A call waits while no replica is free or ready, within its deadline.
+    A call waits while no replica is free or ready, within its deadline; of several
+    versions, one that has a replica ready is asked.
     INVALID_ARGUMENT for input that does not fit the model, with MLflow's
     explanation. INTERNAL with the reason MODEL_FAILED if the model raises and
     MODEL_CRASHED if it ends its process. RESOURCE_EXHAUSTED with the reason
@@ -181,7 +187,8 @@ class ModelServingServiceAsyncStub:
     queue of the model is full. FAILED_PRECONDITION if the model is FAILED.
     DEADLINE_EXCEEDED with the reason PREDICT_TIMEOUT if the model takes longer than
     predict_timeout, which ends its replica. A call whose replica is killed from
-    outside is tried once more on another one; UNAVAILABLE if that fails too.
+    outside, or ended by one of several calls at a time, is tried once more;
+    UNAVAILABLE or the error of that try if it fails too.
     """
 
     PredictStream: grpc.aio.UnaryStreamMultiCallable[
@@ -191,7 +198,8 @@ class ModelServingServiceAsyncStub:
     """Predicts with a model that has `predict_stream`, and sends what it yields as it
     yields it. The model is asked for the next item when the one before is sent, so
     that a slow reader slows the model down. Errors as Predict; UNIMPLEMENTED with
-    the reason NOT_A_STREAMING_MODEL for a model without `predict_stream`.
+    the reason NOT_A_STREAMING_MODEL for a model without `predict_stream`. What has
+    sent an item is not tried again.
     predict_timeout holds for each item.
     """
 
@@ -232,7 +240,8 @@ class ModelServingServiceServicer(metaclass=abc.ABCMeta):
         replicas. If a new version cannot be loaded, the old ones serve on, and the
         state is DEGRADED.
 
-        NOT_FOUND if the model, version, alias or run does not exist.
+        NOT_FOUND if the model, version, alias or run does not exist, or, if asked to
+        wait, when the model is undeployed meanwhile.
         FAILED_PRECONDITION, if asked to wait, when the model cannot be loaded; the
         message says why.
         """
@@ -275,7 +284,8 @@ class ModelServingServiceServicer(metaclass=abc.ABCMeta):
         tensors, Arrow for Arrow. MLflow's scoring rules hold: inputs are parsed and
         the model's signature is enforced as by `mlflow models serve`.
 
-        A call waits while no replica is free or ready, within its deadline.
+        A call waits while no replica is free or ready, within its deadline; of several
+        versions, one that has a replica ready is asked.
         INVALID_ARGUMENT for input that does not fit the model, with MLflow's
         explanation. INTERNAL with the reason MODEL_FAILED if the model raises and
         MODEL_CRASHED if it ends its process. RESOURCE_EXHAUSTED with the reason
@@ -284,7 +294,8 @@ class ModelServingServiceServicer(metaclass=abc.ABCMeta):
         queue of the model is full. FAILED_PRECONDITION if the model is FAILED.
         DEADLINE_EXCEEDED with the reason PREDICT_TIMEOUT if the model takes longer than
         predict_timeout, which ends its replica. A call whose replica is killed from
-        outside is tried once more on another one; UNAVAILABLE if that fails too.
+        outside, or ended by one of several calls at a time, is tried once more;
+        UNAVAILABLE or the error of that try if it fails too.
         """
 
     @abc.abstractmethod
@@ -296,7 +307,8 @@ class ModelServingServiceServicer(metaclass=abc.ABCMeta):
         """Predicts with a model that has `predict_stream`, and sends what it yields as it
         yields it. The model is asked for the next item when the one before is sent, so
         that a slow reader slows the model down. Errors as Predict; UNIMPLEMENTED with
-        the reason NOT_A_STREAMING_MODEL for a model without `predict_stream`.
+        the reason NOT_A_STREAMING_MODEL for a model without `predict_stream`. What has
+        sent an item is not tried again.
         predict_timeout holds for each item.
         """
 
