@@ -102,9 +102,12 @@ class Deployment:
         lame = [version.group for version in self._serving if not version.group.is_ready]
         if not lame:
             return ModelState.READY, "", ()
-        given_up = all(version.group.has_given_up for version in self._serving)
-        state = ModelState.FAILED if given_up else ModelState.DEGRADED
+        state = ModelState.FAILED if self._has_given_up else ModelState.DEGRADED
         return state, *lame[0].failure()
+
+    @property
+    def _has_given_up(self) -> bool:
+        return all(version.group.has_given_up for version in self._serving)
 
     async def watch(self) -> AsyncIterator[Served]:
         """Yield the served model now and whenever it has changed, until it is gone."""
@@ -278,7 +281,7 @@ class Deployment:
         Each has as many turns in a row of calls as its weight says, spread evenly; none while
         others can answer and it cannot. `size` is what a call that waits keeps in memory, in bytes.
         """
-        while not self._serving:
+        while not self._serving or (self.is_changing and self._has_given_up):
             if self._undeployed:
                 raise NotFoundError("served model", self.spec.name)
             if self._change is None or self._change.done():

@@ -99,6 +99,26 @@ def test_who_waits_for_what_never_comes_is_told(
     undeploying.result()
 
 
+@pytest.mark.slow
+def test_calls_wait_for_what_replaces_a_version_that_is_lost(
+    house: House, versions: str, tmp_path: Path
+) -> None:
+    flag = tmp_path / "flag"
+    name = house.deploy(f"models:/{versions}/1", environment=variables(UNLOADABLE_WITH=flag))
+    break_down(house, name, flag)
+    house.wait(name, lambda served: served.state == pb.SERVED_MODEL_STATE_FAILED)
+    environment = variables(LOAD_WITH=tmp_path / "go")
+    uri = f"models:/{versions}/2"
+    house.rpcs("DeployModel", name=name, modelUri=uri, environment=environment)
+    wait_for((tmp_path / "go.loading").exists)
+    waiting = ask(house, name)
+    # It is in line before this is answered.
+    assert house.get(name).state == pb.SERVED_MODEL_STATE_DEPLOYING
+    (tmp_path / "go").touch()
+    assert says(waiting.result()) == "two"
+    house.undeploy(name)
+
+
 def test_a_call_beside_one_that_ends_the_process_is_made_again(
     house: House, tmp_path: Path
 ) -> None:
