@@ -16,9 +16,14 @@ import pandas as pd
 import pyarrow as pa
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
-from mlflow.types import Schema
+from mlflow.types import ColSpec, Schema
 from mlflow.types.schema import DataType
-from mlflow.utils.proto_json_utils import NumpyEncoder, _get_jsonable_obj
+from mlflow.utils.proto_json_utils import (
+    NumpyEncoder,
+    _get_jsonable_obj,
+    cast_df_types_according_to_schema,
+)
+from pandas.api.types import is_numeric_dtype
 
 from mlflow_grpc._structs import from_struct, to_struct, to_value
 from mlflow_grpc.v1 import model_serving_service_pb2 as pb
@@ -129,8 +134,8 @@ def _from_tensors(tensors: pb.Tensors, schema: Schema | None) -> Any:
             return single
         return {names[0]: single} if single is not None and len(names) == 1 else arrays
     if single is not None and single.ndim == 2 and not set(arrays) & set(names):
-        return _table(single, names)
-    return _columns(arrays)
+        return _with_datetimes(_table(single, names), schema)
+    return _with_datetimes(_columns(arrays), schema)
 
 
 def _binary_inputs(schema: Schema | None) -> set[str]:
@@ -161,6 +166,17 @@ def _columns(arrays: dict[str, np.ndarray[Any, Any]]) -> pd.DataFrame:
         flat = array.reshape(rows) if array.size == rows else list(array)
         columns[name] = flat
     return pd.DataFrame(columns)
+
+
+def _with_datetimes(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Read the columns of datetimes, which come as text, as MLflow reads them in JSON."""
+    names = schema.input_names() if schema.has_input_names() else frame.columns
+    columns = [
+        ColSpec(DataType.datetime, name)
+        for name, kind in zip(names, schema.input_types(), strict=False)
+        if kind == DataType.datetime and name in frame and not is_numeric_dtype(frame[name])
+    ]
+    return cast_df_types_according_to_schema(frame, Schema(columns)) if columns else frame
 
 
 def encode_answer(predictions: Any, question: Question, outputs: Schema | None) -> bytes:

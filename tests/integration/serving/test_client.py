@@ -137,3 +137,22 @@ async def test_what_json_cannot_hold_is_refused_before_it_is_sent(driver: Driver
     for method in ("predict", "predict_stream"):
         with pytest.raises(TypeError, match="cannot be bytes"):
             await driver.call(method, "absent", [[b"bytes"]])
+
+
+async def test_datetimes_are_sent_as_arrays(driver: Driver, house: House) -> None:
+    name = house.deploy(house.model("telling_times"))
+    texts = ["2024-01-31T12:30:00.000000001", "NaT"]
+    what = np.array(["a", "b"])
+    expected = await driver.call(
+        "predict", name, pd.DataFrame({"at": pd.to_datetime(texts), "what": what})
+    )
+    assert "datetime64[ns]" in expected["predictions"][0]
+    for at in (np.array(texts, "M8[ns]"), np.array(texts), np.array(texts, object)):
+        told = await driver.call("predict", name, {"at": at, "what": what})
+        assert told["predictions"].tolist() == expected["predictions"].tolist()
+    days = np.array(["2024-01-31", "2024-02-01"], "M8[D]")
+    told = await driver.call("predict", name, {"at": days, "what": what})
+    assert "Timestamp('2024-02-01 00:00:00')" in told["predictions"][0]
+    with pytest.raises(InvalidArgumentError, match="at"):
+        await driver.call("predict", name, {"at": np.array(["soon", "later"]), "what": what})
+    house.undeploy(name)
