@@ -8,6 +8,7 @@ id) and `max_answer` in bytes.
 from __future__ import annotations
 
 import ctypes
+import io
 import json
 import os
 import signal
@@ -43,6 +44,7 @@ _NOT_STREAMING = Fault("not streaming", "The model has no predict_stream.")
 def main() -> None:
     """Load the model and answer until the server closes the sockets."""
     options = json.loads(sys.argv[1])
+    _write_each_line_at_once()
     _die_with(options["parent"])
     lanes = [socket.socket(fileno=descriptor) for descriptor in options["lanes"]]
     try:
@@ -57,6 +59,13 @@ def main() -> None:
     worker.serve(lanes[0])
     for lane in lanes:
         lane.close()
+
+
+def _write_each_line_at_once() -> None:
+    """Have no line wait in a buffer, as for a pipe it would, and be lost in a crash."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
 
 
 def _die_with(parent: int) -> None:

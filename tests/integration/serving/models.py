@@ -35,6 +35,7 @@ class Misbehaving(PythonModel):
         if order == "raise":
             raise KeyError("what the model says")
         if order == "exit":
+            print("about to exit")
             os._exit(int(argument))
         if order == "sleep":
             time.sleep(float(argument))
