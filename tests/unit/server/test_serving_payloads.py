@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from google.protobuf import json_format
 from mlflow.types import ColSpec, DataType, Schema
 
 from mlflow_grpc._tensors import pack_bytes
@@ -56,3 +57,16 @@ def test_a_datetime_is_answered_as_the_text_that_is_asked_with() -> None:
     assert tensor == of_bytes("at", [3], *TIMES, "NaT")
     schema = Schema([ColSpec(DataType.datetime, "at")])
     assert frame_of(schema, tensor)["at"].equals(answer["at"].astype("datetime64[ns]"))
+
+
+def test_what_a_struct_cannot_tell_is_as_the_protos_say() -> None:
+    request = pb.PredictRequest()
+    request.json.update({"inputs": [[1.0, 2.0]]})
+    assert parse_request(request, None, None).data.dtype == np.dtype("int64")
+    request.json.update({"inputs": [[1.0, 2.5]]})
+    assert parse_request(request, None, None).data.dtype == np.dtype("float64")
+    for key in ("input", "prompt", "messages"):
+        question = parse_json({key: "text"}, None, None)
+        encoded = encode_answer(["a", "b"], question, None)
+        answer = pb.PredictResponse.FromString(encoded).json
+        assert json_format.MessageToDict(answer) == {"predictions": ["a", "b"]}

@@ -111,7 +111,9 @@ class ServingMethods(Caller):
         A list gives a list: of dicts, it is rows with named columns, which keep their order. Any
         other dict is the body of a call of MLflow's `/invocations`, or else its `inputs`, and
         gives the answer's body. Lists and dicts hold what JSON can, tuples, and what numpy has
-        of that. `params` are those of the model's signature. `timeout` is in seconds.
+        of that; a whole float arrives as an integer unless the signature says what it is, while
+        arrays and data frames keep their types. `params` are those of the model's signature.
+        `timeout` is in seconds.
 
         Raises `InvalidArgumentError` for data that does not fit the model, with MLflow's
         explanation, `InternalError` if the model fails, `ResourceExhaustedError` if it takes too
