@@ -6,17 +6,26 @@ JSON goes through MLflow's own scoring server, so that a model answers as it doe
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import StringIO
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
-from mlflow.types import Schema
+from mlflow.types import ColSpec, Schema
 from mlflow.types.schema import DataType
+from mlflow.utils.proto_json_utils import (
+    NumpyEncoder,
+    _get_jsonable_obj,
+    cast_df_types_according_to_schema,
+)
+from pandas.api.types import is_numeric_dtype
 
-from mlflow_grpc._structs import from_struct, to_struct
+from mlflow_grpc._structs import from_struct, to_struct, to_value
 from mlflow_grpc.v1 import model_serving_service_pb2 as pb
 from mlflow_grpc_server.exceptions import InvalidFieldError
 from mlflow_grpc_server.serving.spec import TensorInfo
@@ -28,9 +37,17 @@ from mlflow_grpc_server.serving.tensors import (
     tensors_by_name,
 )
 
-__all__ = ["Question", "encode_answer", "parse_json", "parse_request", "tensor_infos"]
+__all__ = [
+    "Question",
+    "encode_answer",
+    "encode_item",
+    "parse_json",
+    "parse_request",
+    "tensor_infos",
+]
 
 _PREDICTIONS = "predictions"
+_MOST_WORDS = 2000
 _COLUMN_DATATYPES = {
     DataType.boolean: "BOOL",
     DataType.integer: "INT32",
@@ -54,29 +71,49 @@ class Question(NamedTuple):
 def parse_request(request: pb.PredictRequest, metadata: Any, schema: Schema | None) -> Question:
     """Return what a request asks a model of this MLflow metadata and input schema.
 
-    Raises InvalidFieldError or MlflowException for input that cannot be read.
+    Raises InvalidFieldError for input that cannot be read.
     """
     form = request.WhichOneof("payload")
     if form == "json":
         return parse_json(from_struct(request.json), metadata, schema)
-    params = from_struct(request.params) if request.HasField("params") else None
-    if form == "tensors":
-        return Question(_from_tensors(request.tensors, schema), params, form)
-    return Question(_from_arrow(request.arrow), params, "arrow")
+    with _invalid("payload"):
+        params = from_struct(request.params) if request.HasField("params") else None
+        if form == "tensors":
+            return Question(_from_tensors(request.tensors, schema), params, form)
+        return Question(_from_arrow(request.arrow), params, "arrow")
 
 
 def parse_json(parsed: dict[str, Any], metadata: Any, schema: Schema | None) -> Question:
-    """Return what the body of MLflow's `/invocations` asks."""
-    found = scoring_server._parse_json_data(parsed, metadata, schema)
-    return Question(found.data, found.params, "json", found.is_unified_llm_input)
+    """Return what the body of MLflow's `/invocations` asks.
+
+    Raises InvalidFieldError for a body that cannot be read.
+    """
+    with _invalid("payload"):
+        found = scoring_server._parse_json_data(parsed, metadata, schema)
+        return Question(found.data, found.params, "json", found.is_unified_llm_input)
+
+
+@contextmanager
+def _invalid(field: str, fault: str = "") -> Iterator[None]:
+    """Raise InvalidFieldError for what parsers raise, which is whatever they trip over."""
+    try:
+        yield
+    except (InvalidFieldError, MemoryError):
+        raise
+    except MlflowException as error:
+        raise InvalidFieldError(field, fault + error.message) from error
+    except Exception as error:
+        words = f"{type(error).__name__}: {error}"
+        raise InvalidFieldError(field, fault + words[:_MOST_WORDS]) from error
 
 
 def _from_arrow(data: bytes) -> pd.DataFrame:
-    try:
+    with _invalid("arrow", "is not a stream of Arrow IPC: "):
         with pa.ipc.open_stream(data) as reader:
-            return reader.read_pandas()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InvalidFieldError("arrow", f"is not a stream of Arrow IPC: {error}") from error
+            table = reader.read_all()
+        # Offsets and indices that lead out of the data end the process that follows them.
+        table.validate(full=True)
+        return table.to_pandas()
 
 
 def _from_tensors(tensors: pb.Tensors, schema: Schema | None) -> Any:
@@ -97,8 +134,8 @@ def _from_tensors(tensors: pb.Tensors, schema: Schema | None) -> Any:
             return single
         return {names[0]: single} if single is not None and len(names) == 1 else arrays
     if single is not None and single.ndim == 2 and not set(arrays) & set(names):
-        return _table(single, names)
-    return _columns(arrays)
+        return _with_datetimes(_table(single, names), schema)
+    return _with_datetimes(_columns(arrays), schema)
 
 
 def _binary_inputs(schema: Schema | None) -> set[str]:
@@ -131,6 +168,17 @@ def _columns(arrays: dict[str, np.ndarray[Any, Any]]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def _with_datetimes(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Read the columns of datetimes, which come as text, as MLflow reads them in JSON."""
+    names = schema.input_names() if schema.has_input_names() else frame.columns
+    columns = [
+        ColSpec(DataType.datetime, name)
+        for name, kind in zip(names, schema.input_types(), strict=False)
+        if kind == DataType.datetime and name in frame and not is_numeric_dtype(frame[name])
+    ]
+    return cast_df_types_according_to_schema(frame, Schema(columns)) if columns else frame
+
+
 def encode_answer(predictions: Any, question: Question, outputs: Schema | None) -> bytes:
     """Return a serialized PredictResponse without its model_uri."""
     if question.form == "json":
@@ -140,6 +188,12 @@ def encode_answer(predictions: Any, question: Question, outputs: Schema | None) 
     else:
         response = pb.PredictResponse(arrow=_to_arrow(_to_frame(predictions, outputs)))
     return response.SerializeToString()
+
+
+def encode_item(item: Any) -> bytes:
+    """Return what MLflow's JSON makes of an item of a stream, as a serialized Value."""
+    plain = json.loads(json.dumps(_get_jsonable_obj(item), cls=NumpyEncoder))
+    return to_value(plain).SerializeToString()
 
 
 def _to_struct(predictions: Any, *, unwrapped: bool) -> Any:

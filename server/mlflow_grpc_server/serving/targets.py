@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from google.protobuf.message import Message
 from mlflow.deployments import BaseDeploymentClient
 from mlflow.exceptions import MlflowException
 
-from mlflow_grpc._structs import from_struct, to_value
+from mlflow_grpc._structs import from_struct
 from mlflow_grpc.v1 import model_serving_service_pb2 as pb
 from mlflow_grpc_server.exceptions import (
     FailedPreconditionError,
@@ -39,6 +38,7 @@ from mlflow_grpc_server.tracking.uris import without_secrets
 __all__ = ["TargetEngine"]
 
 _THREADS = 32
+_CLOSING_THREADS = 4
 
 _logger = logging.getLogger(__name__)
 
@@ -76,6 +76,9 @@ class TargetEngine:
         self._poll_seconds = poll_seconds
         self._asked: dict[str, _Deploying] = {}
         self._deploying: set[asyncio.Task[None]] = set()
+        # None of them is refused, however many wait.
+        self._closing = BlockingPool(_CLOSING_THREADS, sys.maxsize)
+        self._ending: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
 
     async def start(self) -> None:
@@ -87,7 +90,9 @@ class TargetEngine:
 
     async def close(self) -> None:
         """Return when no call to the target is running."""
+        await asyncio.gather(*self._ending)
         await self._pool.close()
+        await self._closing.close()
 
     async def deploy(self, spec: Spec, *, wait: bool) -> Served:
         """Create or update the deployment of that name in the target."""
@@ -191,30 +196,34 @@ class TargetEngine:
 
     async def predict(self, name: str, request: bytes, version: str = "") -> Answer:
         """Return the target's answer."""
-        # Here, as pyarrow is of no use to a server without a target.
-        from mlflow_grpc_server.serving import payloads
-
-        with _invalid():
-            question = payloads.parse_request(pb.PredictRequest.FromString(request), None, None)
-        if question.params:
-            raise UnimplementedError("NO_PARAMS", "A serving target takes no params.")
-        answer = await self._ask(name, self._client.predict, name, question.data)
-        if hasattr(answer, "get_predictions"):
-            answer = answer.get_predictions()
-        return Answer(payloads.encode_answer(answer, question, None), self._uri(name))
+        payload = await self._ask(name, _predict, self._client, name, request)
+        return Answer(payload, self._uri(name))
 
     async def stream(self, name: str, request: bytes) -> AsyncGenerator[Answer, None]:
         """Yield what the target yields."""
-        from mlflow_grpc_server.serving import payloads
+        items = _Items(self._client, name, request)
+        step = asyncio.create_task(self._ask(name, items.next))
+        try:
+            while True:
+                # So it is not cancelled with its caller: what is running runs on.
+                await asyncio.wait([step])
+                if (payload := step.result()) is None:
+                    return
+                yield Answer(payload, self._uri(name))
+                step = asyncio.create_task(self._ask(name, items.next))
+        finally:
+            items.is_wanted = False
+            ending = asyncio.create_task(self._end(name, items, step))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
 
-        parsed = from_struct(pb.PredictStreamRequest.FromString(request).json)
-        with _invalid():
-            question = payloads.parse_json(parsed, None, None)
-        items = iter(await self._ask(name, self._client.predict_stream, name, question.data))
-        end = object()
-        while (item := await self._ask(name, next, items, end)) is not end:
-            value: Message = to_value(item)
-            yield Answer(value.SerializeToString(), self._uri(name))
+    async def _end(self, name: str, items: _Items, step: asyncio.Task[Any]) -> None:
+        """Close the items of a stream, after the step that is running."""
+        await asyncio.gather(step, return_exceptions=True)
+        try:
+            await self._closing.run(items.close)
+        except Exception:  # A plugin raises whatever its cluster's client does.
+            _logger.exception("the serving target failed to end a stream of %r", name)
 
     async def infos(self, name: str) -> TensorInfos:
         """Return nothing: a target does not tell."""
@@ -246,12 +255,57 @@ class TargetEngine:
             ) from error
 
 
-@contextmanager
-def _invalid() -> Iterator[None]:
-    try:
-        yield
-    except MlflowException as error:
-        raise InvalidFieldError("payload", error.message) from error
+# What follows blocks. `payloads` is imported there, as pyarrow is of no use to a server without
+# a target.
+
+
+def _predict(client: BaseDeploymentClient, name: str, request: bytes) -> bytes:
+    """Return the target's answer, serialized."""
+    from mlflow_grpc_server.serving import payloads
+
+    question = payloads.parse_request(pb.PredictRequest.FromString(request), None, None)
+    _without_params(question.params)
+    answer = client.predict(name, question.data)
+    if hasattr(answer, "get_predictions"):
+        answer = answer.get_predictions()
+    return payloads.encode_answer(answer, question, None)
+
+
+class _Items:
+    """What the target yields."""
+
+    def __init__(self, client: BaseDeploymentClient, name: str, request: bytes) -> None:
+        self._client = client
+        self._name = name
+        self._request = request
+        self._items: Iterator[Any] | None = None
+        self.is_wanted = True
+
+    def next(self) -> bytes | None:
+        """Return the next item, serialized; None if there is no more or it is not wanted."""
+        from mlflow_grpc_server.serving import payloads
+
+        if not self.is_wanted:
+            return None
+        if self._items is None:
+            parsed = from_struct(pb.PredictStreamRequest.FromString(self._request).json)
+            question = payloads.parse_json(parsed, None, None)
+            _without_params(question.params)
+            self._items = iter(self._client.predict_stream(self._name, question.data))
+        for item in self._items:
+            return payloads.encode_item(item)
+        return None
+
+    def close(self) -> None:
+        """End what yields the items, if it can be ended."""
+        close = getattr(self._items, "close", None)
+        if close is not None:
+            close()
+
+
+def _without_params(params: dict[str, Any] | None) -> None:
+    if params:
+        raise UnimplementedError("NO_PARAMS", "A serving target takes no params.")
 
 
 def _config(spec: Spec) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from mlflow.utils.proto_json_utils import NumpyEncoder
 
 from mlflow_grpc._tensors import DATATYPES, LENGTH, pack_bytes
@@ -81,9 +82,13 @@ def arrays_to_tensors(arrays: Mapping[str, Any]) -> Tensors:
 def array_to_tensor(name: str, values: Any) -> Tensor:
     """Return an array, or what numpy makes one of, as a tensor.
 
-    What has no datatype becomes BYTES: text as UTF-8, everything else as MLflow's JSON of it.
+    What has no datatype becomes BYTES: text as UTF-8, a datetime as MLflow's text for it, and
+    everything else as MLflow's JSON of it.
     """
     array = np.asarray(values)
+    if array.dtype.kind == "M":
+        texts = [time.isoformat() for time in pd.DatetimeIndex(array.ravel())]
+        array = np.array(texts, object).reshape(array.shape)
     datatype = datatype_of(array.dtype)
     if datatype == "BYTES":
         data = pack_bytes(map(_to_bytes, array.ravel().tolist()))

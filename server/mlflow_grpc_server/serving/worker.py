@@ -8,6 +8,7 @@ id) and `max_answer` in bytes.
 from __future__ import annotations
 
 import ctypes
+import io
 import json
 import os
 import signal
@@ -43,6 +44,7 @@ _NOT_STREAMING = Fault("not streaming", "The model has no predict_stream.")
 def main() -> None:
     """Load the model and answer until the server closes the sockets."""
     options = json.loads(sys.argv[1])
+    _write_each_line_at_once()
     _die_with(options["parent"])
     lanes = [socket.socket(fileno=descriptor) for descriptor in options["lanes"]]
     try:
@@ -57,6 +59,13 @@ def main() -> None:
     worker.serve(lanes[0])
     for lane in lanes:
         lane.close()
+
+
+def _write_each_line_at_once() -> None:
+    """Have no line wait in a buffer, as for a pipe it would, and be lost in a crash."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
 
 
 def _die_with(parent: int) -> None:
@@ -138,11 +147,8 @@ class _Worker:
     def _question(self, payload: bytes) -> Any:
         from mlflow_grpc.v1.model_serving_service_pb2 import PredictRequest
 
-        return _asked(
-            lambda: self._payloads.parse_request(
-                PredictRequest.FromString(payload), self._model.metadata, self._inputs
-            )
-        )
+        request = PredictRequest.FromString(payload)
+        return self._payloads.parse_request(request, self._model.metadata, self._inputs)
 
     def _encoded(self, predictions: Any, question: Any) -> bytes:
         return self._checked(self._payloads.encode_answer(predictions, question, self._outputs))
@@ -173,13 +179,11 @@ class _Worker:
             return bytes([Kind.FAILED]) + json.dumps(asdict(_fault(error))).encode()
 
     def _stream(self, lane: socket.socket, payload: bytes) -> None:
-        from mlflow_grpc._structs import from_struct, to_value
+        from mlflow_grpc._structs import from_struct
         from mlflow_grpc.v1.model_serving_service_pb2 import PredictStreamRequest
 
         parsed = from_struct(PredictStreamRequest.FromString(payload).json)
-        question = _asked(
-            lambda: self._payloads.parse_json(parsed, self._model.metadata, self._inputs)
-        )
+        question = self._payloads.parse_json(parsed, self._model.metadata, self._inputs)
         if self._model._predict_stream_fn is None:
             raise _RefusedError(_NOT_STREAMING)
         items = iter(self._model.predict_stream(question.data, params=question.params))
@@ -191,7 +195,7 @@ class _Worker:
                     break
                 except NotImplementedError:
                     raise _RefusedError(_NOT_STREAMING) from None
-                send(lane, Kind.ITEM, self._checked(to_value(_plain(item)).SerializeToString()))
+                send(lane, Kind.ITEM, self._checked(self._payloads.encode_item(item)))
         finally:
             close = getattr(items, "close", None)
             if close is not None:
@@ -211,39 +215,17 @@ class _RefusedError(Exception):
         self.fault = fault
 
 
-def _asked(parse: Any) -> Any:
-    """Return what `parse` returns; what it raises is the caller's fault and not the model's."""
-    from mlflow.exceptions import MlflowException
-
-    from mlflow_grpc_server.exceptions import InvalidFieldError
-
-    try:
-        return parse()
-    except InvalidFieldError as error:
-        field = error.fields[0]
-        message = error.message.removeprefix(f"{field}: ")
-        raise _RefusedError(Fault("invalid", message, field)) from error
-    except MlflowException as error:
-        raise _RefusedError(Fault("invalid", error.message)) from error
-    except MemoryError:
-        raise
-    except Exception as error:  # MLflow's parsers raise whatever they trip over.
-        raise _RefusedError(Fault("invalid", _short(error))) from error
-
-
-def _plain(item: Any) -> Any:
-    """Return what MLflow's JSON makes of an item."""
-    from mlflow.utils.proto_json_utils import NumpyEncoder, _get_jsonable_obj
-
-    return json.loads(json.dumps(_get_jsonable_obj(item), cls=NumpyEncoder))
-
-
 def _fault(error: BaseException) -> Fault:
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import BAD_REQUEST, INVALID_PARAMETER_VALUE, ErrorCode
 
+    from mlflow_grpc_server.exceptions import InvalidFieldError
+
     if isinstance(error, _RefusedError):
         return error.fault
+    if isinstance(error, InvalidFieldError):
+        field = error.fields[0]
+        return Fault("invalid", error.message.removeprefix(f"{field}: "), field)
     if isinstance(error, MemoryError):
         traceback.print_exc()
         return Fault("memory", "The model ran out of memory.")

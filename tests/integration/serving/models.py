@@ -43,6 +43,7 @@ class Misbehaving(PythonModel):
         if order == "raise":
             raise KeyError("what the model says")
         if order == "exit":
+            print("about to exit")
             os._exit(int(argument))
         if order == "sleep":
             time.sleep(float(argument))
@@ -98,6 +99,18 @@ class Scaling(PythonModel):
 
     def predict(self, context, model_input, params=None):
         return model_input * (params or {}).get("factor", 1)
+
+
+class Telling(PythonModel):
+    """Tells what it is given: of a data frame each column, with its type and its values."""
+
+    def predict(self, context, model_input, params=None):
+        if not isinstance(model_input, pd.DataFrame):
+            return [repr(model_input)]
+        return [f"{name}: {column.dtype} {column.tolist()}" for name, column in model_input.items()]
+
+    def predict_stream(self, context, model_input, params=None):
+        yield from self.predict(context, pd.DataFrame([model_input]))
 
 
 def train_forest(trees: int = 10, *, columns: bool = True) -> tuple[Any, Any]:
@@ -185,3 +198,13 @@ class Log:
             ParamSchema([ParamSpec("factor", DataType.long, 1)]),
         )
         return self.register(name, mlflow.pyfunc, python_model=Scaling(), signature=signature)
+
+    def telling(self, name: str) -> str:
+        """Register a model without a signature that tells what it is given."""
+        return self.register(name, mlflow.pyfunc, python_model=Telling())
+
+    def telling_times(self, name: str) -> str:
+        """Register a model with a column of datetimes that tells what it is given."""
+        columns = [ColSpec(DataType.datetime, "at"), ColSpec(DataType.string, "what")]
+        signature = ModelSignature(Schema(columns))
+        return self.register(name, mlflow.pyfunc, python_model=Telling(), signature=signature)

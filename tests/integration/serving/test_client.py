@@ -115,3 +115,44 @@ async def test_a_model_that_cannot_be_loaded_is_an_error(driver: Driver, house: 
     await driver.call("undeploy_model", name)
     with pytest.raises(NotFoundError):
         await driver.call("wait_until_model_ready", name)
+
+
+async def test_rows_keep_the_order_of_their_columns(driver: Driver, house: House) -> None:
+    def names(told: list[str]) -> list[str]:
+        return [column.partition(":")[0] for column in told]
+
+    name = house.deploy(house.model("telling"))
+    row = {**dict.fromkeys("zebra", 1), **dict.fromkeys(COLUMNS, 0.5)}
+    rows: list[dict[str, Any]] = [row, {**row, "more": 1}]
+    told = await driver.call("predict", name, rows)
+    assert names(told) == [*row, "more"]
+    assert told[-1] == "more: float64 [nan, 1.0]"
+    body = {"dataframe_records": rows}
+    assert await driver.call("predict", name, body) == {"predictions": told}
+    assert names(await driver.call("predict_stream", name, [row])) == [*row]
+    house.undeploy(name)
+
+
+async def test_what_json_cannot_hold_is_refused_before_it_is_sent(driver: Driver) -> None:
+    for method in ("predict", "predict_stream"):
+        with pytest.raises(TypeError, match="cannot be bytes"):
+            await driver.call(method, "absent", [[b"bytes"]])
+
+
+async def test_datetimes_are_sent_as_arrays(driver: Driver, house: House) -> None:
+    name = house.deploy(house.model("telling_times"))
+    texts = ["2024-01-31T12:30:00.000000001", "NaT"]
+    what = np.array(["a", "b"])
+    expected = await driver.call(
+        "predict", name, pd.DataFrame({"at": pd.to_datetime(texts), "what": what})
+    )
+    assert "datetime64[ns]" in expected["predictions"][0]
+    for at in (np.array(texts, "M8[ns]"), np.array(texts), np.array(texts, object)):
+        told = await driver.call("predict", name, {"at": at, "what": what})
+        assert told["predictions"].tolist() == expected["predictions"].tolist()
+    days = np.array(["2024-01-31", "2024-02-01"], "M8[D]")
+    told = await driver.call("predict", name, {"at": days, "what": what})
+    assert "Timestamp('2024-02-01 00:00:00')" in told["predictions"][0]
+    with pytest.raises(InvalidArgumentError, match="at"):
+        await driver.call("predict", name, {"at": np.array(["soon", "later"]), "what": what})
+    house.undeploy(name)

@@ -118,3 +118,26 @@ def test_contents_may_stand_in_typed_fields(house: House, misbehaving: str) -> N
             infer(house, model_name=misbehaving, **bad)
         failure = describe(caught.value)
         assert (failure.code, failure.fields) == (grpc.StatusCode.INVALID_ARGUMENT, (field,))
+
+
+def test_datetimes_are_text(house: House) -> None:
+    name = house.deploy(house.model("telling_times"))
+    metadata = GRPCInferenceServiceStub(house.channel).ModelMetadata(
+        pb.ModelMetadataRequest(name=name), timeout=30
+    )
+    assert [(one.name, one.datatype) for one in metadata.inputs] == [
+        ("at", "BYTES"),
+        ("what", "BYTES"),
+    ]
+
+    def column(name: str, *elements: bytes) -> dict[str, Any]:
+        contents = pb.InferTensorContents(bytes_contents=elements)
+        return {"name": name, "datatype": "BYTES", "shape": [2], "contents": contents}
+
+    at = column("at", b"2024-01-31T12:30:00", b"2024-02-01T00:00:00")
+    answer = infer(house, model_name=name, inputs=[at, column("what", b"a", b"b")])
+    assert b"datetime64[ns] [Timestamp('2024-01-31 12:30:00')" in answer.raw_output_contents[0]
+    with pytest.raises(grpc.RpcError) as caught:
+        infer(house, model_name=name, inputs=[column("at", b"x", b"y"), column("what", b"", b"")])
+    assert describe(caught.value).code is grpc.StatusCode.INVALID_ARGUMENT
+    house.undeploy(name)

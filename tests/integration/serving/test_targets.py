@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import json_format
 
 from mlflow_grpc.v1 import model_serving_service_pb2 as pb
 from tests.artifacts import wait_for
 from tests.integration.serving.house import House, predictions
+from tests.integration.serving.test_arrow import with_a_wild_offset
 from tests.rpc import describe
 from tests.servers import ServerProcess
 
@@ -93,6 +96,50 @@ def test_a_target_streams(house: House) -> None:
     assert describe(caught.value).message == "no more"
 
 
+def test_an_answer_that_takes_long_holds_up_nothing_else(house: House, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    name = house.deploy("models:/scaling/1", environment=[{"name": "ANSWER", "value": str(go)}])
+    request = pb.PredictRequest(name=name)
+    request.json.update({"dataframe_records": [{"n": 7}]})
+    answer = house.stub.Predict.future(request, timeout=60)
+    wait_for((tmp_path / "go.waiting").exists)
+    assert house.get(name).name == name
+    go.touch()
+    assert predictions(answer.result()) == [{"n": 7}]
+
+
+def test_a_stream_is_closed_after_its_step_when_nobody_reads_it(
+    house: House, tmp_path: Path
+) -> None:
+    step, closed = tmp_path / "step", tmp_path / "closed"
+    environment = [{"name": "STEP", "value": str(step)}, {"name": "CLOSED", "value": str(closed)}]
+    name = house.deploy("models:/scaling/1", environment=environment)
+    request = pb.PredictStreamRequest(name=name)
+    request.json.update({"dataframe_records": [{"n": 7}, {"n": 8}]})
+    call = house.stub.PredictStream(request, timeout=60)
+    assert dict(next(call).item.struct_value) == {"n": 7}
+    wait_for((tmp_path / "step.waiting").exists)
+    call.cancel()
+    assert house.get(name).name == name
+    assert not closed.exists()
+    step.touch()
+    wait_for(lambda: closed.exists() and closed.read_text())
+    assert closed.read_text() not in ("while it runs", "MainThread")
+
+
+def test_input_that_cannot_be_read_is_refused(house: House) -> None:
+    name = house.deploy("models:/scaling/1")
+    for payload, field in (
+        ({"json": {"inputs": [[1], [1, 2]]}}, "payload"),
+        ({"json": {"rows": []}}, "payload"),
+        ({"arrow": base64.b64encode(with_a_wild_offset()).decode()}, "arrow"),
+        ({"tensors": {}}, "tensors.tensors"),
+    ):
+        failure = house.rpcs.failure("Predict", name=name, **payload)
+        assert (failure.code, failure.fields) == (grpc.StatusCode.INVALID_ARGUMENT, (field,))
+    assert ask(house, name) == [{"n": 7}]
+
+
 @pytest.mark.parametrize(
     ("environment", "reason"),
     [
@@ -125,6 +172,14 @@ def test_what_a_target_does_not_take(house: House) -> None:
     assert house.rpcs.failure("DeployModel", name="split", models=shares).fields == ("models",)
     payload = {"dataframe_records": [{"n": 7}], "params": {"factor": 2}}
     assert house.rpcs.failure("Predict", name=name, json=payload).reason == "NO_PARAMS"
+    with pytest.raises(grpc.RpcError) as caught:
+        list(
+            house.stub.PredictStream(
+                json_format.ParseDict({"name": name, "json": payload}, pb.PredictStreamRequest()),
+                timeout=60,
+            )
+        )
+    assert describe(caught.value).reason == "NO_PARAMS"
     with pytest.raises(grpc.RpcError) as caught:
         ask(house, "absent")
     assert describe(caught.value).code is grpc.StatusCode.NOT_FOUND

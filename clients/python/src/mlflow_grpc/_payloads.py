@@ -5,11 +5,12 @@ numpy, pandas and pyarrow are imported when a caller comes with what they made.
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mlflow_grpc._structs import from_struct, from_value, to_struct
+from mlflow_grpc._structs import from_struct, from_value, text_key, to_struct
 from mlflow_grpc._tensors import array_to_tensor, tensor_to_array
 from mlflow_grpc.v1 import model_serving_service_pb2 as pb
 
@@ -67,14 +68,35 @@ def _body(data: Any, params: Mapping[str, Any] | None) -> dict[str, Any]:
     if isinstance(data, Mapping):
         body = dict(data) if _BODIES & data.keys() else {"inputs": dict(data)}
     elif isinstance(data, list):
-        rows = bool(data) and all(isinstance(row, Mapping) for row in data)
-        body = {"dataframe_records" if rows else "inputs": data}
+        body = {"dataframe_records" if _are_rows(data) else "inputs": data}
     else:
         raise TypeError(
             "predict takes a numpy array, a dict of them, a pandas data frame, a list or a dict, "
             f"not {type(data).__name__}"
         )
+    records: Any = body.get("dataframe_records")
+    if _are_rows(records) and "dataframe_split" not in body:
+        del body["dataframe_records"]
+        body["dataframe_split"] = _split(records)
     return body if params is None else {**body, "params": dict(params)}
+
+
+def _are_rows(data: Any) -> bool:
+    rows = isinstance(data, (list, tuple)) and bool(data)
+    return rows and all(isinstance(row, Mapping) for row in data)
+
+
+def _split(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Rows as MLflow's `dataframe_split`, as the keys of a Struct have no order.
+
+    The columns are those that pandas makes of the rows, and a value that a row lacks is NaN,
+    which pandas has there.
+    """
+    columns = list(map(text_key, dict.fromkeys(key for row in rows for key in row)))
+    return {
+        "columns": columns,
+        "data": [[row.get(key, math.nan) for key in columns] for row in rows],
+    }
 
 
 def _with_params(request: pb.PredictRequest, params: Mapping[str, Any] | None) -> pb.PredictRequest:

@@ -47,7 +47,7 @@ def _unpack_bytes(data: bytes) -> Iterator[bytes]:
 
 
 def array_to_tensor(name: str, array: Any) -> Tensor:
-    """A numpy array as a tensor; one of text or bytes as BYTES.
+    """A numpy array as a tensor; one of text, bytes or datetime64 (as ISO 8601) as BYTES.
 
     Raises `TypeError` for an array of anything else that has no datatype.
     """
@@ -58,6 +58,8 @@ def array_to_tensor(name: str, array: Any) -> Tensor:
         if dtype == np.dtype(code):
             data = np.ascontiguousarray(array, dtype).tobytes()
             return Tensor(name=name, datatype=datatype, shape=array.shape, data=data)
+    if dtype.kind == "M":
+        array = array.astype(str)
     data = pack_bytes(map(_to_bytes, array.ravel().tolist()))
     return Tensor(name=name, datatype="BYTES", shape=array.shape, data=data)
 

@@ -6,6 +6,7 @@ Registered as an entry point by the folder `shelf_target-1.0.dist-info` beside i
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ class ShelfClient(BaseDeploymentClient):
     """Deployments in the file that the target's URI names: `shelf:/FILE?token=SECRET`.
 
     The environment of a deployment says what befalls it: `RAISE` an exception with that text,
-    `REFUSE` an MlflowException with it and the URI, and `WAIT` for that file to be there.
+    `REFUSE` an MlflowException with it and the URI, and `WAIT` for that file to be there. Its
+    answers wait for the file `ANSWER`, and its streams, after the first item, for the file `STEP`;
+    a stream that is closed writes its thread to the file `CLOSED`.
     """
 
     def __init__(self, target_uri: str) -> None:
@@ -33,10 +36,7 @@ class ShelfClient(BaseDeploymentClient):
 
     def _write(self, name: str, model_uri: str, config: Any) -> dict[str, Any]:
         environment = (config or {}).get("environment", {})
-        if "WAIT" in environment:
-            Path(environment["WAIT"]).with_suffix(".waiting").touch()
-            while not Path(environment["WAIT"]).exists():
-                time.sleep(0.01)
+        _wait(environment.get("WAIT"))
         if "RAISE" in environment:
             raise RuntimeError(environment["RAISE"])
         if "REFUSE" in environment:
@@ -74,13 +74,63 @@ class ShelfClient(BaseDeploymentClient):
             raise MlflowException("not on the shelf", RESOURCE_DOES_NOT_EXIST)
         return self._read()[name]
 
+    def _environment(self, name: str) -> dict[str, str]:
+        return (self._find(name)["config"] or {}).get("environment", {})
+
     def predict(self, deployment_name=None, inputs=None, endpoint=None):
         model = mlflow.pyfunc.load_model(self._place(self._find(deployment_name)["model_uri"]))
-        return model.predict(inputs)
+        return Answer(model.predict(inputs), self._environment(deployment_name).get("ANSWER"))
 
     def predict_stream(self, deployment_name=None, inputs=None, endpoint=None):
-        yield from self.predict(deployment_name, inputs).to_dict(orient="records")
+        environment = self._environment(deployment_name)
+        answer = self.predict(deployment_name, inputs).get_predictions()
+        return Items(answer.to_dict(orient="records"), environment)
+
+
+class Items:
+    """What is yielded: an iterator that has to be closed, as one over a connection has."""
+
+    def __init__(self, items: list[Any], environment: dict[str, str]) -> None:
+        self._items = iter(items)
+        self._environment = environment
+        self._is_first = True
+        self._running = threading.Lock()
+
+    def __iter__(self) -> Items:
+        return self
+
+    def __next__(self) -> Any:
+        with self._running:
+            if not self._is_first:
+                _wait(self._environment.get("STEP"))
+            self._is_first = False
+            for item in self._items:
+                return item
         raise MlflowException("no more", INVALID_PARAMETER_VALUE)
+
+    def close(self) -> None:
+        if "CLOSED" in self._environment:
+            how = "while it runs" if self._running.locked() else threading.current_thread().name
+            Path(self._environment["CLOSED"]).write_text(how)
+
+
+class Answer:
+    """An answer that is ready when a file is there, as `PredictionsResponse` may be large."""
+
+    def __init__(self, predictions: Any, file: str | None) -> None:
+        self._predictions = predictions
+        self._file = file
+
+    def get_predictions(self) -> Any:
+        _wait(self._file)
+        return self._predictions
+
+
+def _wait(file: str | None) -> None:
+    if file is not None:
+        Path(file).with_suffix(".waiting").touch()
+        while not Path(file).exists():
+            time.sleep(0.01)
 
 
 def run_local(target, name, model_uri, flavor=None, config=None):

@@ -112,14 +112,17 @@ class AsyncServingMethods(AsyncCaller):
 
         A numpy array gives an array. A dict of arrays, by the names of the model's inputs, gives
         a dict of arrays. A pandas data frame gives a data frame (that needs the extra `pandas`).
-        A list gives a list: of dicts, it is rows with named columns. Any other dict is the body
-        of a call of MLflow's `/invocations`, or else its `inputs`, and gives the answer's body.
-        `params` are those of the model's signature. `timeout` is in seconds.
+        A list gives a list: of dicts, it is rows with named columns, which keep their order. Any
+        other dict is the body of a call of MLflow's `/invocations`, or else its `inputs`, and
+        gives the answer's body. Lists and dicts hold what JSON can, tuples, and what numpy has
+        of that; a whole float arrives as an integer unless the signature says what it is, while
+        arrays and data frames keep their types. `params` are those of the model's signature.
+        `timeout` is in seconds.
 
         Raises `InvalidArgumentError` for data that does not fit the model, with MLflow's
         explanation, `InternalError` if the model fails, `ResourceExhaustedError` if it takes too
         much memory or too many calls wait, `FailedPreconditionError` if it is FAILED,
-        `TypeError` for data of another kind.
+        `TypeError` for data of another kind, or that holds what cannot be sent.
         """
         return await self._call(calls.predict(name, data, params), timeout)
 

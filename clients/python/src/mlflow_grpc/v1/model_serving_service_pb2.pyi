@@ -536,7 +536,8 @@ class Tensor(google.protobuf.message.Message):
     data: builtins.bytes
     """Its elements, row by row (C order), little-endian, without padding. A BOOL is
     one byte, 0 or 1. Each element of BYTES is its length in bytes, as a
-    little-endian uint32, and then its bytes: UTF-8 where the model takes strings.
+    little-endian uint32, and then its bytes: UTF-8 where the model takes strings,
+    and text such as `2024-01-31T12:30:00` where it takes datetimes.
     """
     @property
     def shape(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
@@ -593,7 +594,16 @@ class PredictRequest(google.protobuf.message.Message):
     def json(self) -> google.protobuf.struct_pb2.Struct:
         """The body of a call of MLflow's `/invocations`: one of `dataframe_split`,
         `dataframe_records`, `instances` and `inputs`, or an object as language models
-        take it, and `params`. Whole numbers are taken as integers, exact up to 2^53.
+        take it, and `params`.
+
+        A Struct does not tell 1.0 from 1. Whole numbers are taken as integers, exact up
+        to 2^53; the model's signature makes of them what it names. A model without one
+        gets integers where `mlflow models serve` gives it the floats of the text. Use
+        tensors or arrow for exact types.
+
+        The keys of a Struct have no order. A model without a signature gets the columns
+        of `dataframe_records`, and what `inputs` or `instances` name, in any order: use
+        `dataframe_split`, which lists its columns, or a model with a signature.
         """
 
     @property
@@ -641,7 +651,8 @@ class PredictResponse(google.protobuf.message.Message):
     @property
     def json(self) -> google.protobuf.struct_pb2.Struct:
         """The answer of MLflow's `/invocations`: an object with `predictions`, or
-        whatever object a language model gives.
+        whatever object a language model gives. What is no object has the key
+        `predictions` too, such as a list for `messages`, which MLflow gives bare.
         """
 
     @property

@@ -140,7 +140,8 @@ class ModelServingServiceServicer(object):
     def Predict(self, request, context):
         """Predicts. The answer has the form of the question: JSON for JSON, tensors for
         tensors, Arrow for Arrow. MLflow's scoring rules hold: inputs are parsed and
-        the model's signature is enforced as by `mlflow models serve`.
+        the model's signature is enforced as by `mlflow models serve`, but for what a
+        Struct cannot tell: see PredictRequest.json.
 
         A call waits while no replica is free or ready, within its deadline; of several
         versions, one that has a replica ready is asked.

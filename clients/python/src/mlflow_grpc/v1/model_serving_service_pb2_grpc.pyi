@@ -78,7 +78,8 @@ class ModelServingServiceStub:
     ]
     """Predicts. The answer has the form of the question: JSON for JSON, tensors for
     tensors, Arrow for Arrow. MLflow's scoring rules hold: inputs are parsed and
-    the model's signature is enforced as by `mlflow models serve`.
+    the model's signature is enforced as by `mlflow models serve`, but for what a
+    Struct cannot tell: see PredictRequest.json.
 
     A call waits while no replica is free or ready, within its deadline; of several
     versions, one that has a replica ready is asked.
@@ -175,7 +176,8 @@ class ModelServingServiceAsyncStub:
     ]
     """Predicts. The answer has the form of the question: JSON for JSON, tensors for
     tensors, Arrow for Arrow. MLflow's scoring rules hold: inputs are parsed and
-    the model's signature is enforced as by `mlflow models serve`.
+    the model's signature is enforced as by `mlflow models serve`, but for what a
+    Struct cannot tell: see PredictRequest.json.
 
     A call waits while no replica is free or ready, within its deadline; of several
     versions, one that has a replica ready is asked.
@@ -282,7 +284,8 @@ class ModelServingServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[mlflow_grpc.v1.model_serving_service_pb2.PredictResponse, collections.abc.Awaitable[mlflow_grpc.v1.model_serving_service_pb2.PredictResponse]]:
         """Predicts. The answer has the form of the question: JSON for JSON, tensors for
         tensors, Arrow for Arrow. MLflow's scoring rules hold: inputs are parsed and
-        the model's signature is enforced as by `mlflow models serve`.
+        the model's signature is enforced as by `mlflow models serve`, but for what a
+        Struct cannot tell: see PredictRequest.json.
 
         A call waits while no replica is free or ready, within its deadline; of several
         versions, one that has a replica ready is asked.
