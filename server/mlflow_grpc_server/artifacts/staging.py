@@ -68,12 +68,16 @@ class Staging:
         Raises ConcurrentUploadError if another call has it open.
         """
         path = self.part(key)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        descriptor = self._there(lambda: os.open(path, flags, 0o666))
-        if not _lock(descriptor):
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        while True:
+            descriptor = self._there(lambda: os.open(path, flags, 0o666))
+            if not _lock(descriptor):
+                os.close(descriptor)
+                raise ConcurrentUploadError(shown)
+            if _is_at(descriptor, path):
+                return path, descriptor
+            # It was finished or swept before it was locked.
             os.close(descriptor)
-            raise ConcurrentUploadError(shown)
-        return path, descriptor
 
     def part(self, key: str) -> Path:
         """Return where the part of `key` is, if it is."""
@@ -112,16 +116,16 @@ class Staging:
         Time before this process does not count: who lost the server may come back to it.
         """
         deleted = 0
-        now = time.time()
+        before = time.time() - seconds
+        if self._opened >= before:
+            return 0
         with suppress(FileNotFoundError), os.scandir(self.folder) as entries:
             for entry in entries:
                 if not _OURS.fullmatch(entry.name):
                     continue
                 with suppress(FileNotFoundError):
-                    since = max(self._opened, entry.stat(follow_symlinks=False).st_mtime)
-                    if now - since <= seconds:
-                        continue
-                    deleted += _delete_unlocked(entry.path)
+                    if entry.stat(follow_symlinks=False).st_mtime < before:
+                        deleted += _delete_unlocked(entry.path, before)
         return deleted
 
     def remove(self) -> bool:
@@ -152,12 +156,23 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def _delete_unlocked(path: str) -> bool:
+def _is_at(descriptor: int, path: Path | str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _delete_unlocked(path: str, before: float) -> bool:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        if not _lock(descriptor):
+        # Until it was locked, another call may have written to it or put a new one in its place.
+        if not _lock(descriptor) or not _is_at(descriptor, path):
             return False
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if found.st_mtime >= before:
+            return False
+        if stat.S_ISDIR(found.st_mode):
             shutil.rmtree(path, ignore_errors=True)
         else:
             os.unlink(path)
