@@ -13,6 +13,7 @@ from mlflow_grpc_server.artifacts.paths import Parts
 from mlflow_grpc_server.exceptions import (
     DataLossError,
     InvalidFieldError,
+    NotFoundError,
     OffsetError,
 )
 
@@ -77,7 +78,7 @@ class Download:
     def _is_file(self, parts: Parts, *, ranged: bool) -> bool:
         is_dir = self.root.entry(parts).is_dir
         if is_dir and ranged:
-            raise InvalidFieldError("paths", "names a folder; a range is of one file")
+            raise NotFoundError("artifact file", "/".join(parts))
         return not is_dir
 
     def _file(self, parts: Parts) -> Iterator[Piece]:
