@@ -25,8 +25,9 @@ T = TypeVar("T")
 
 STAGING_NAME = ".mlflow-grpc-staging"
 
-# What may be swept. An operator may name a folder that others use as well.
-_OURS = re.compile(r"[0-9a-f]{32}\.tmp|[0-9a-f]{40}\.part|mlflow-grpc-named-.+")
+# What may be swept. An operator may name a folder that others use as well. Libraries of stores
+# write to a file beside the one that they are given, whose name goes on from that one's.
+_OURS = re.compile(r"([0-9a-f]{32}\.tmp)(\..+)?|[0-9a-f]{40}\.part|mlflow-grpc-named-.+")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -121,7 +122,9 @@ class Staging:
             return 0
         with suppress(FileNotFoundError), os.scandir(self.folder) as entries:
             for entry in entries:
-                if not _OURS.fullmatch(entry.name):
+                ours = _OURS.fullmatch(entry.name)
+                if not ours or (ours[2] and (self.folder / ours[1]).exists()):
+                    # The lock is on the file that it was to become.
                     continue
                 with suppress(FileNotFoundError):
                     if entry.stat(follow_symlinks=False).st_mtime < before:

@@ -130,3 +130,16 @@ def test_what_is_written_to_just_before_it_is_swept_stays(
     with before_the_next_lock(monkeypatch, lambda: os.utime(part)):
         assert staging.sweep(60) == 0
     assert part.exists()
+
+
+def test_what_a_library_writes_beside_a_file_counts_and_is_swept(tmp_path: Path) -> None:
+    staging = Staging(tmp_path, most_bytes=100)
+    path, descriptor = staging.create()
+    beside = path.with_name(f"{path.name}.6fA0b9Cd")
+    beside.write_bytes(b"x" * 60)
+    assert staging.free_bytes() == 40
+    assert staging.sweep(-1) == 0
+    os.close(descriptor)
+    # First what has the lock.
+    assert (staging.sweep(-1), staging.sweep(-1)) == (1, 1)
+    assert list(tmp_path.iterdir()) == []
