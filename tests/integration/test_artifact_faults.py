@@ -194,6 +194,52 @@ def test_what_nobody_comes_back_for_is_deleted(tmp_path: Path) -> None:
         assert visible(tmp_path, run_id) == {}
 
 
+def test_what_a_killed_server_left_elsewhere_is_deleted(tmp_path: Path) -> None:
+    """Experiments with a location of their own have stagings that the next server hears of."""
+    place = tmp_path / "place"
+    arguments = ("--upload-retention", "0.2")
+    with ServerProcess(tmp_path) as server, Client(server.address) as client:
+        experiment_id = client.create_experiment("elsewhere", place.as_uri())
+        run_id = client.create_run(experiment_id).info.run_id
+        process = subprocess.Popen(
+            [sys.executable, "-c", HALF_AN_UPLOAD, server.address, run_id],
+        )
+        wait_for(lambda: [one.stat().st_size for one in place.rglob("*.part")] == [50])
+        server.signal(signal.SIGKILL)
+        server.wait()
+        process.kill()
+        process.wait()
+    (marker,) = staged(tmp_path)
+    assert marker.suffix == ".elsewhere"
+    (tmp_path / STAGING / f"{'ab' * 20}.elsewhere").write_text("cut off")
+    with ServerProcess(tmp_path, *arguments) as server:
+        wait_for(lambda: not list(place.rglob("*staging*")))
+        wait_for(lambda: marker not in staged(tmp_path))
+        # What is there is not forgotten over an upload that takes long.
+        with grpc.insecure_channel(server.address) as channel:
+
+            def chunks() -> Iterator[Any]:
+                yield from pieces("p", b"x" * 100, 10, upload_id="u")[:5]
+                ended.wait(30)
+
+            ended = threading.Event()
+            call = artifacts.stub(channel).LogArtifacts.future(artifacts.messages(run_id, chunks()))
+            wait_for(lambda: list(place.rglob("*.part")))
+            swept_after(tmp_path)
+            assert marker.read_bytes() == bytes(next(place.rglob("*staging*")))
+            ended.set()
+            assert call.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def swept_after(folder: Path) -> None:
+    """Returns when the server has swept all that it knows of, twice."""
+    for _ in range(2):
+        left = folder / STAGING / f"{'cd' * 20}.part"
+        left.write_bytes(b"half")
+        os.utime(left, (0, 0))
+        wait_for(lambda left=left: not left.exists())
+
+
 def leave_a_location_tidy(client: Client, place: Path) -> None:
     """Each run of an experiment elsewhere has a staging of its own, for as long as it is used."""
     experiment_id = client.create_experiment("elsewhere", place.as_uri())

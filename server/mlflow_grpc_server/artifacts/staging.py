@@ -35,12 +35,16 @@ class Staging:
     """A folder of half-sent files, on the file system where they will end up.
 
     A part is named after what it is a part of, so that any replica and a restarted server find
-    it. Who writes to one holds its lock, which ends with the process.
+    it. Who writes to one holds its lock, which ends with the process. While the folder is there,
+    the file `marker` elsewhere holds its path.
     """
 
-    def __init__(self, folder: Path, most_bytes: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, most_bytes: int | None = None, marker: Path | None = None
+    ) -> None:
         self.folder = folder
         self._most_bytes = most_bytes
+        self._marker = marker
         self._opened = time.time()
 
     def create(self) -> tuple[Path, int]:
@@ -134,21 +138,36 @@ class Staging:
     def remove(self) -> bool:
         """Delete the folder if nothing is in it; return whether it is gone. Its next use makes it
         anew."""
+        # The marker first: whoever makes the folder anew marks it anew.
+        if self._marker is not None:
+            with suppress(OSError):
+                self._marker.unlink(missing_ok=True)
         try:
             os.rmdir(self.folder)
         except FileNotFoundError:
             return True
         except OSError:
+            self._mark()
             return False
         return True
 
     def _there(self, use: Callable[[], T]) -> T:
         """Return what `use` does, with the folder there."""
-        try:
-            return use()
-        except FileNotFoundError:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            return use()
+        while True:
+            try:
+                return use()
+            except FileNotFoundError:
+                self._mark()
+                # Another call may remove it again before it is used.
+                self.folder.mkdir(parents=True, exist_ok=True)
+
+    def _mark(self) -> None:
+        """Leave word of the folder. Without it uploads are as good, but may not be swept."""
+        if self._marker is None:
+            return
+        with suppress(OSError):
+            self._marker.parent.mkdir(parents=True, exist_ok=True)
+            self._marker.write_bytes(os.fsencode(self.folder))
 
 
 def _lock(descriptor: int) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +27,8 @@ from mlflow_grpc_server.artifacts.local import LocalRoot
 from mlflow_grpc_server.artifacts.locations import folder_of, place_of
 from mlflow_grpc_server.artifacts.paths import Parts
 from mlflow_grpc_server.artifacts.remote import RemoteRoot
-from mlflow_grpc_server.artifacts.staging import STAGING_NAME, Staging
+from mlflow_grpc_server.artifacts.staging import STAGING_NAME
+from mlflow_grpc_server.artifacts.stagings import Stagings
 from mlflow_grpc_server.artifacts.uploads import Upload, part_key
 from mlflow_grpc_server.exceptions import (
     FailedPreconditionError,
@@ -39,8 +38,6 @@ from mlflow_grpc_server.exceptions import (
 from mlflow_grpc_server.tracking.refusals import NOT_FOUND_CODES, REFUSED_CODES
 
 __all__ = ["Artifacts", "Owner", "Places"]
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,15 +74,12 @@ class Artifacts:
         self._client = client
         self._places = places
         self._shared = _local_folders(places)
-        self._lock = threading.Lock()
-        self._stagings: dict[Path, Staging] = {}
+        remote = _remote_staging(places)
         # What a server before this one left there is swept, whether or not it is used again.
-        self._kept = {folder / STAGING_NAME for folder in self._shared}
-        for folder in self._kept:
-            self._staging(folder)
-        if places.staging or any(not is_local_uri(uri) for uri in _locations(places)):
-            self._kept.add(_remote_staging(places))
-            self._staging(_remote_staging(places), places.staging_bytes)
+        always = [top / STAGING_NAME for top in self._shared]
+        if places.staging or not places.destination or any(map(_is_remote, _locations(places))):
+            always.append(remote)
+        self._stagings = Stagings(always, {remote: places.staging_bytes})
 
     def upload(self, owner: Owner) -> Upload:
         """Begin to store files."""
@@ -113,16 +107,7 @@ class Artifacts:
 
     def sweep(self, seconds: float) -> None:
         """Delete what has been staged for `seconds` and is not being written to."""
-        with self._lock:
-            stagings = list(self._stagings.values())
-        for staging in stagings:
-            deleted = staging.sweep(seconds)
-            if deleted:
-                _logger.info("deleted %d unfinished uploads", deleted)
-            # Runs of experiments with a location of their own have a staging each.
-            if staging.folder not in self._kept and staging.remove():
-                with self._lock:
-                    self._stagings.pop(staging.folder, None)
+        self._stagings.sweep(seconds)
 
     def _writable(self, owner: Owner) -> Root:
         if owner.run_id:
@@ -158,16 +143,12 @@ class Artifacts:
 
     def _root(self, location: str) -> Root:
         place = place_of(location, self._places.destination)
-        if not is_local_uri(place):
-            staging = self._staging(_remote_staging(self._places), self._places.staging_bytes)
+        if _is_remote(place):
+            staging = self._stagings.at(_remote_staging(self._places))
             return RemoteRoot(place, staging, self._places.tracking_uri)
         folder = folder_of(place)
         above = next((top for top in self._shared if top in folder.parents), folder.parent)
-        return LocalRoot(folder, self._staging(above / STAGING_NAME))
-
-    def _staging(self, folder: Path, most_bytes: int | None = None) -> Staging:
-        with self._lock:
-            return self._stagings.setdefault(folder, Staging(folder, most_bytes))
+        return LocalRoot(folder, self._stagings.at(above / STAGING_NAME))
 
 
 def _locations(places: Places) -> list[str]:
@@ -176,7 +157,11 @@ def _locations(places: Places) -> list[str]:
 
 
 def _local_folders(places: Places) -> list[Path]:
-    return [folder_of(uri) for uri in _locations(places) if is_local_uri(uri)]
+    return [folder_of(uri) for uri in _locations(places) if not _is_remote(uri)]
+
+
+def _is_remote(place: str) -> bool:
+    return not is_local_uri(place)
 
 
 def _remote_staging(places: Places) -> Path:
