@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,7 +21,7 @@ from mlflow.store.artifact.utils.models import (
 from mlflow.utils.uri import is_local_uri
 
 from mlflow_grpc_server.artifacts.downloads import Download
-from mlflow_grpc_server.artifacts.entries import Entry, Root
+from mlflow_grpc_server.artifacts.entries import Root
 from mlflow_grpc_server.artifacts.local import LocalRoot
 from mlflow_grpc_server.artifacts.locations import folder_of, place_of
 from mlflow_grpc_server.artifacts.paths import Parts
@@ -90,20 +89,15 @@ class Artifacts:
         root = self._writable(owner)
         return root.staging.held(part_key(root, path, upload_id))
 
-    def entries(
-        self, owner: Owner, parts: Parts, *, recursive: bool, after: Parts, limit: int
-    ) -> list[Entry]:
-        """Return up to `limit` entries by path, from behind `after`."""
-        root = self._root(self._location(owner))
-        if parts and not root.entry(parts).is_dir:
-            return [root.entry(parts)]
-        return list(islice(root.walk(parts, recursive=recursive, after=after), limit))
+    def readable(self, owner: Owner) -> Root:
+        """Return where the artifacts are read."""
+        return self._root(self._location(owner))
 
     def download(
         self, owner: Owner, wanted: tuple[Parts, ...], offset: int, length: int | None
     ) -> Download:
         """Return what to send."""
-        return Download(self._root(self._location(owner)), wanted, offset, length)
+        return Download(self.readable(owner), wanted, offset, length)
 
     def sweep(self, seconds: float) -> None:
         """Delete what has been staged for `seconds` and is not being written to."""
