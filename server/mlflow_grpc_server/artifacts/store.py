@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,12 +10,7 @@ from urllib.parse import urlsplit
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.entities.lifecycle_stage import LifecycleStage
-from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.utils.models import (
-    ParsedModelUri,
-    _parse_model_uri,
-    get_model_name_and_version,
-)
+from mlflow.store.artifact.utils.models import ParsedModelUri, _parse_model_uri
 from mlflow.utils.uri import is_local_uri
 
 from mlflow_grpc_server.artifacts.downloads import Download
@@ -29,12 +22,13 @@ from mlflow_grpc_server.artifacts.remote import RemoteRoot
 from mlflow_grpc_server.artifacts.staging import STAGING_NAME
 from mlflow_grpc_server.artifacts.stagings import Stagings
 from mlflow_grpc_server.artifacts.uploads import Upload, part_key
+from mlflow_grpc_server.convert.fields import uri
 from mlflow_grpc_server.exceptions import (
     FailedPreconditionError,
     InvalidFieldError,
-    NotFoundError,
 )
-from mlflow_grpc_server.tracking.refusals import NOT_FOUND_CODES, REFUSED_CODES
+from mlflow_grpc_server.tracking.refusals import absent
+from mlflow_grpc_server.tracking.versions import registered_version
 
 __all__ = ["Artifacts", "Owner", "Places"]
 
@@ -120,19 +114,19 @@ class Artifacts:
         model_id = _parse(owner.model_uri).model_id
         if model_id:
             return self._model_location(model_id)
-        with _absent("model version", owner.model_uri.removeprefix("models:/")):
-            name, version = get_model_name_and_version(self._client, owner.model_uri)
-            source = self._client.get_model_version_download_uri(name, version)
+        version = registered_version(self._client, owner.model_uri)
+        with absent("model version", owner.model_uri.removeprefix("models:/")):
+            source = self._client.get_model_version_download_uri(version.name, version.version)
         if urlsplit(source).scheme == "models":
             return self._location(Owner(model_uri=source))
         return str(source)
 
     def _model_location(self, model_id: str) -> str:
-        with _absent("logged model", model_id):
+        with absent("logged model", model_id):
             return str(self._client.get_logged_model(model_id).artifact_location)
 
     def _run(self, run_id: str) -> Run:
-        with _absent("run", run_id):
+        with absent("run", run_id):
             return self._client.get_run(run_id)
 
     def _root(self, location: str) -> Root:
@@ -163,20 +157,10 @@ def _remote_staging(places: Places) -> Path:
 
 
 def _parse(model_uri: str) -> ParsedModelUri:
-    if urlsplit(model_uri).scheme != "models" or urlsplit(model_uri).netloc:
+    parts = uri("model_uri", model_uri)
+    if parts.scheme != "models" or parts.netloc:
         raise InvalidFieldError("model_uri", "is not of the form models:/...")
     try:
         return _parse_model_uri(model_uri)
     except Exception as error:  # MLflow's parser raises whatever it trips over.
         raise InvalidFieldError("model_uri", f"does not parse: {error}") from error
-
-
-@contextmanager
-def _absent(kind: str, name: str) -> Iterator[None]:
-    """Turn MLflow's words for an absent thing into NotFoundError; the name itself was checked."""
-    try:
-        yield
-    except MlflowException as error:
-        if error.error_code not in (*NOT_FOUND_CODES, *REFUSED_CODES):
-            raise
-        raise NotFoundError(kind, name) from error
