@@ -52,6 +52,8 @@ REFUSED = [
     "a:b",
     "file:/etc/passwd",
     "a#b",
+    "a?b",
+    "?/b",
     "x" * 256,
     "x" * 1000,
     "/".join(["x" * 200] * 6),
