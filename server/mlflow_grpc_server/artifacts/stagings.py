@@ -52,7 +52,12 @@ class Stagings:
         with self._lock:
             others = list(self._others.values())
         for staging in (*self._always.values(), *others):
-            deleted = staging.sweep(seconds)
+            try:
+                deleted = staging.sweep(seconds)
+            except OSError:
+                # One that is out of reach holds up no other.
+                _logger.exception("could not delete unfinished uploads")
+                continue
             if deleted:
                 _logger.info("deleted %d unfinished uploads", deleted)
         for staging in others:
