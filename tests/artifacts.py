@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
+import pytest
 
 from mlflow_grpc.v1 import artifacts_pb2 as pb
 from mlflow_grpc.v1.run_service_pb2_grpc import RunServiceStub
@@ -81,3 +84,17 @@ def wait_for(condition: Callable[[], T], seconds: float = 30) -> T:
         assert time.monotonic() < end, "it did not come true"
         time.sleep(0.01)
     return found
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
+    """A file system of its own for `folder`; needs root."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"cannot mount a small file system: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

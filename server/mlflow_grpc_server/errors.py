@@ -34,6 +34,7 @@ from mlflow_grpc_server.exceptions import (
     ServingUnavailableError,
     StoreUnavailableError,
     UnimplementedError,
+    UnreadableArtifactError,
 )
 
 __all__ = ["ERROR_DOMAIN", "MLFLOW_CODES", "REQUEST_ERRORS", "status_for"]
@@ -60,6 +61,7 @@ REQUEST_ERRORS: Mapping[type[RequestError], StatusCode] = {
     ConcurrentUploadError: StatusCode.ABORTED,
     OffsetError: StatusCode.OUT_OF_RANGE,
     ArtifactStoreError: StatusCode.UNAVAILABLE,
+    UnreadableArtifactError: StatusCode.INTERNAL,
     ServerStoppingError: StatusCode.UNAVAILABLE,
     StoreUnavailableError: StatusCode.UNAVAILABLE,
     UnimplementedError: StatusCode.UNIMPLEMENTED,
@@ -193,7 +195,7 @@ class _Error:
 def status_for(error: BaseException, request_id: str) -> status_pb2.Status:
     """Return the status that the caller of request `request_id` gets for `error`.
 
-    INTERNAL carries the request id and nothing else of the error, unless a model is what failed:
+    INTERNAL carries the request id and nothing else of the error, unless it is a RequestError:
     whoever calls this logs it.
     """
     described = _describe(error)

@@ -28,6 +28,7 @@ __all__ = [
     "ServingUnavailableError",
     "StoreUnavailableError",
     "UnimplementedError",
+    "UnreadableArtifactError",
 ]
 
 
@@ -140,6 +141,15 @@ class ArtifactStoreError(RequestError):
 
     def __init__(self) -> None:
         super().__init__("ARTIFACT_STORE_UNAVAILABLE", "The artifact store cannot be used now.")
+
+
+class UnreadableArtifactError(RequestError):
+    """An artifact that is there, or may be, and that the system does not let the server read."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            "ARTIFACT_UNREADABLE", f"The server cannot read the artifact {path!r}.", {"path": path}
+        )
 
 
 class StoreUnavailableError(RequestError):

@@ -180,7 +180,7 @@ def test_python_tour(address: str, name: str, tmp_path: Path) -> None:
 
 
 def test_command_line_tour(address: str, tmp_path: Path) -> None:
-    """Each command works as it is written, with a run for each `RUN`."""
+    """Each command works as it is written, with a run for each `RUN` and `OTHER_RUN`."""
     with Client(address) as client:
         runs = [client.start_run(experiment_name="files-tour") for _ in range(2)]
         for number, run in enumerate(runs):
@@ -193,7 +193,7 @@ def test_command_line_tour(address: str, tmp_path: Path) -> None:
     for line in lines:
         ids = iter([run.run_id for run in runs])
         done = subprocess.run(
-            re.sub(r"\bRUN\b", lambda match, ids=ids: next(ids), line).replace(
+            re.sub(r"\b(OTHER_)?RUN\b", lambda match, ids=ids: next(ids), line).replace(
                 "python", sys.executable, 1
             ),
             shell=True,

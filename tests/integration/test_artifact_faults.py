@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 
 from mlflow_grpc import Client, Progress, ResourceExhaustedError
 from tests import artifacts
-from tests.artifacts import STAGING, pieces, sha256, staged, visible, wait_for
+from tests.artifacts import STAGING, pieces, sha256, small_disk, staged, visible, wait_for
 from tests.conftest import Served
 from tests.rpc import describe
 from tests.servers import ServerProcess, free_port
@@ -194,6 +195,52 @@ def test_what_nobody_comes_back_for_is_deleted(tmp_path: Path) -> None:
         assert visible(tmp_path, run_id) == {}
 
 
+def test_what_a_killed_server_left_elsewhere_is_deleted(tmp_path: Path) -> None:
+    """Experiments with a location of their own have stagings that the next server hears of."""
+    place = tmp_path / "place"
+    arguments = ("--upload-retention", "0.2")
+    with ServerProcess(tmp_path) as server, Client(server.address) as client:
+        experiment_id = client.create_experiment("elsewhere", place.as_uri())
+        run_id = client.create_run(experiment_id).info.run_id
+        process = subprocess.Popen(
+            [sys.executable, "-c", HALF_AN_UPLOAD, server.address, run_id],
+        )
+        wait_for(lambda: [one.stat().st_size for one in place.rglob("*.part")] == [50])
+        server.signal(signal.SIGKILL)
+        server.wait()
+        process.kill()
+        process.wait()
+    (marker,) = staged(tmp_path)
+    assert marker.suffix == ".elsewhere"
+    (tmp_path / STAGING / f"{'ab' * 20}.elsewhere").write_text("cut off")
+    with ServerProcess(tmp_path, *arguments) as server:
+        wait_for(lambda: not list(place.rglob("*staging*")))
+        wait_for(lambda: marker not in staged(tmp_path))
+        # What is there is not forgotten over an upload that takes long.
+        with grpc.insecure_channel(server.address) as channel:
+
+            def chunks() -> Iterator[Any]:
+                yield from pieces("p", b"x" * 100, 10, upload_id="u")[:5]
+                ended.wait(30)
+
+            ended = threading.Event()
+            call = artifacts.stub(channel).LogArtifacts.future(artifacts.messages(run_id, chunks()))
+            wait_for(lambda: list(place.rglob("*.part")))
+            swept_after(tmp_path)
+            assert marker.read_bytes() == bytes(next(place.rglob("*staging*")))
+            ended.set()
+            assert call.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def swept_after(folder: Path) -> None:
+    """Returns when the server has swept all that it knows of, twice."""
+    for _ in range(2):
+        left = folder / STAGING / f"{'cd' * 20}.part"
+        left.write_bytes(b"half")
+        os.utime(left, (0, 0))
+        wait_for(lambda left=left: not left.exists())
+
+
 def leave_a_location_tidy(client: Client, place: Path) -> None:
     """Each run of an experiment elsewhere has a staging of its own, for as long as it is used."""
     experiment_id = client.create_experiment("elsewhere", place.as_uri())
@@ -204,20 +251,6 @@ def leave_a_location_tidy(client: Client, place: Path) -> None:
         wait_for(lambda: not list(place.rglob("*staging*")))
     for run_id in runs:
         assert artifacts.files_below(place / run_id) == {"artifacts/deep/file": b"x"}
-
-
-@contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
-    """A file system of its own for `folder`; needs root."""
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"cannot mount a small file system: {done.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk(tmp_path: Path, big: Path) -> None:
@@ -314,18 +347,37 @@ async def test_who_reads_while_a_file_is_replaced_reads_one_whole(
     await driver.close()
 
 
-async def test_a_file_that_shrinks_while_it_is_sent_is_refused(
-    served: Served, run_id: str, tmp_path: Path
+def grow(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+@pytest.mark.parametrize("kind", ["sync", "aio"])
+async def test_files_that_change_while_they_are_sent(
+    served: Served, run_id: str, tmp_path: Path, kind: str
 ) -> None:
-    path = tmp_path / "shrinks"
+    """What is added is left out, of large files and of small ones; what is cut off is missed."""
+    large, small = tmp_path / "a-large", tmp_path / "b-small"
+    contents = {"a-large": b"x" * (9 * 2**20), "b-small": b"small"}
+    driver = Driver(kind, served.address)
+    one_by_one = driver.open(parallel_files=1)
 
-    def shrink(progress: Progress) -> None:
-        os.truncate(path, 2**20)
+    def change(progress: Progress) -> None:
+        # The large one is being sent then, and the small one comes after it.
+        while left:
+            left.pop()()
 
-    for kind in ("sync", "aio"):
-        driver = Driver(kind, served.address)
-        path.write_bytes(b"x" * (9 * 2**20))
+    for changed in ([large, small], [large], [small]):
+        for name, data in contents.items():
+            (tmp_path / name).write_bytes(data)
+        left = [partial(grow, path) for path in changed]
+        await driver.call("log_artifacts", run_id, tmp_path, progress=change, on=one_by_one)
+        assert visible(served.folder, run_id) == contents
+    for path in (large, small):
+        for name, data in contents.items():
+            (tmp_path / name).write_bytes(data)
+        left = [partial(os.truncate, path, 2)]
         with pytest.raises(OSError, match="changed while it was read"):
-            await driver.call("log_artifact", run_id, path, progress=shrink)
-        await driver.close()
-    assert visible(served.folder, run_id) == {}
+            await driver.call("log_artifacts", run_id, tmp_path, progress=change, on=one_by_one)
+        assert visible(served.folder, run_id) == contents
+    await driver.close()

@@ -124,6 +124,23 @@ def test_ranges(run: ActiveRun, client: Client, served: Served) -> None:
         assert part.chunks[0].sha256 == artifacts.sha256(b"34")
 
 
+@pytest.mark.parametrize("kind", ["sync", "aio"])
+async def test_a_folder_cannot_be_read_as_a_file(served: Served, run: ActiveRun, kind: str) -> None:
+    for name in ("one/f", "some/f", "some/g"):
+        run.log_text("content", name)
+    place = served.folder / "mlartifacts" / "0" / run.run_id / "artifacts"
+    (place / "none").mkdir()
+    run.log_text("", "empty")
+    driver = Driver(kind, served.address)
+    for name in ("none", "one", "some"):
+        for area in ((), (0, 3), (3,)):
+            with pytest.raises(NotFoundError) as told:
+                await driver.call("read_artifact", run.run_id, name, *area)
+            assert told.value.reason == "ARTIFACT_FILE_NOT_FOUND"
+    assert await driver.call("read_artifact", run.run_id, "empty") == b""
+    await driver.close()
+
+
 def test_a_file_is_replaced_whole(run: ActiveRun, client: Client) -> None:
     run.log_text("old", "a/f")
     run.log_text("new and longer", "a/f")

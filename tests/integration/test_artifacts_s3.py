@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from moto.server import ThreadedMotoServer
 
 from mlflow_grpc import Client, NotFoundError, ResourceExhaustedError, UnavailableError
 from tests import artifacts
-from tests.artifacts import pieces, whole
+from tests.artifacts import pieces, wait_for, whole
 from tests.rpc import describe
 from tests.servers import ServerProcess
 
@@ -102,3 +103,26 @@ def test_files_in_s3(moto: ThreadedMotoServer, bucket: Any, tmp_path: Path) -> N
             client.read_artifact(run.run_id, "a.txt")
         assert gone.value.reason == "ARTIFACT_STORE_UNAVAILABLE"
     assert "hunter2" not in server.log.read_text()
+
+
+def test_a_copy_that_a_killed_server_left_is_swept(bucket: Any, tmp_path: Path) -> None:
+    staging = tmp_path / "staging"
+    arguments = (
+        *("--artifacts-destination", "s3://artifacts/top"),
+        *("--artifacts-staging", str(staging)),
+        *("--upload-retention", "0.2"),
+    )
+    with ServerProcess(tmp_path, *arguments) as server, Client(server.address) as client:
+        run_id = client.create_run("0").info.run_id
+        key = f"top/0/{run_id}/artifacts/large"
+        bucket.put_object(Key=key, Body=bytes(128 * 2**20))
+        with grpc.insecure_channel(server.address) as channel:
+            request = artifacts.pb.DownloadArtifactRequest(run_id=run_id, paths=["large"])
+            call = artifacts.stub(channel).DownloadArtifact(request)
+            wait_for(lambda: any(one.stat().st_size for one in staging.glob("*.tmp.*")))
+            server.signal(signal.SIGKILL)
+            server.wait()
+            assert call.code() is grpc.StatusCode.UNAVAILABLE
+    assert list(staging.glob("*.tmp.*"))
+    with ServerProcess(tmp_path, *arguments):
+        wait_for(lambda: list(staging.iterdir()) == [])

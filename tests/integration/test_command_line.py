@@ -114,6 +114,39 @@ def test_compare(served: Served, two_runs: tuple[str, str]) -> None:
     assert "layers" in everything
 
 
+def test_compare_tells_long_values_apart(served: Served) -> None:
+    same = "s" * 100
+    values = [same, f"{same}{'a' * 90}", f"{same}{'a' * 90}b", "other", f"{same}c"]
+    with Client(served.address) as client:
+        runs = [client.create_run("0") for _ in values]
+        ids = [one.info.run_id for one in runs]
+        for run_id, value in zip(ids, values, strict=True):
+            client.log_params(run_id, {"long": value, "alike": same})
+    (row,) = (
+        line.split() for line in run(served, "compare", *ids).splitlines() if line[:4] == "long"
+    )
+    (alike,) = (
+        line.split()
+        for line in run(served, "compare", "--all", *ids).splitlines()
+        if line[:5] == "alike"
+    )
+    ahead = "..." + "s" * 20
+    assert row[1:] == [
+        ahead,
+        "..." + "a" * 20,
+        "..." + "a" * 20 + "b",
+        "other",
+        f"{ahead}c",
+    ]
+    assert alike[1:] == ["s" * 60 + "..."] * len(values)
+
+
+def test_compare_with_a_goal_of_no_metric(served: Served, two_runs: tuple[str, str]) -> None:
+    for form in ((), ("--json",)):
+        told = run(served, "compare", *two_runs, "--goal", "los=maximize", *form, code=1)
+        assert "no run has a metric 'los'" in told
+
+
 def test_artifacts(served: Served, two_runs: tuple[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
@@ -258,6 +291,30 @@ def test_tables_on_a_terminal(served: Served, odd_runs: tuple[str, str], unique:
         assert max(map(len, told.splitlines())) <= 120
         # What is copied from a table is whole.
         assert arguments[0] != "runs" or {one for one in odd_runs if one in told} == set(odd_runs)
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120, 200])
+def test_runs_on_a_terminal_have_the_metrics_that_have_room(
+    served: Served, unique: str, columns: int
+) -> None:
+    with Client(served.address) as client:
+        experiment_id = client.create_experiment(unique)
+        started = client.create_run(experiment_id, run_name="righteous-shrimp-12")
+        old = client.create_run(experiment_id, start_time=10**12)
+        keys = [f"m{number:02}" for number in range(12)]
+        for key in keys:
+            client.log_metric(started.info.run_id, key, 0.123456)
+    head, *lines = on_terminal(served, "runs", unique, columns=columns).splitlines()
+    shown = [word for word in head.split() if word in keys]
+    assert head.split() == ["run", "name", "status", "started", *shown]
+    line = next(line for line in lines if started.info.run_id in line)
+    assert re.search(r" RUNNING +\d\d-\d\d \d\d:\d\d", line)
+    assert next(line for line in lines if old.info.run_id in line).split()[-1] == "2001-09-09"
+    assert line.split().count("0.123456") == len(shown) == {80: 1, 100: 2, 120: 4, 200: 12}[columns]
+    if len(shown) < len(keys):
+        assert lines[-1].startswith(f"{len(keys) - len(shown)} more metrics are left out")
+    assert ("righteous-shrimp-12" in line) is (columns >= 100)
+    assert max(map(len, (head, *lines))) <= columns
 
 
 def test_a_reader_may_stop_reading(served: Served, odd_runs: tuple[str, str], unique: str) -> None:

@@ -68,3 +68,24 @@ def test_a_database_and_points_that_are_read_agree(served: Served, runs: list[st
     finally:
         stores.close()
     assert repr(sorted(queried.items())) == repr(sorted(read.items()))
+
+
+def test_what_made_a_run_counts(served: Served) -> None:
+    made = {
+        "mlflow.user": "me",
+        "mlflow.source.name": "train.py",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.branch": "trunk",
+        "mlflow.source.git.dirty": "false",
+        "mlflow.source.git.repoURL": "https://git.example/x.git",
+    }
+    with Client(served.address) as client:
+        runs = [
+            client.create_run(
+                "0",
+                tags={**made, "mlflow.source.git.commit": commit, "mlflow.note.content": commit},
+            ).info.run_id
+            for commit in ("a" * 40, "b" * 40)
+        ]
+        tags = {tag.key: tag.agrees for tag in client.compare_runs(runs).tags}
+    assert tags == {**dict.fromkeys(made, True), "mlflow.source.git.commit": False}

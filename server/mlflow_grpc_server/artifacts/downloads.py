@@ -13,7 +13,9 @@ from mlflow_grpc_server.artifacts.paths import Parts
 from mlflow_grpc_server.exceptions import (
     DataLossError,
     InvalidFieldError,
+    NotFoundError,
     OffsetError,
+    UnreadableArtifactError,
 )
 
 __all__ = ["Download", "Piece"]
@@ -77,7 +79,7 @@ class Download:
     def _is_file(self, parts: Parts, *, ranged: bool) -> bool:
         is_dir = self.root.entry(parts).is_dir
         if is_dir and ranged:
-            raise InvalidFieldError("paths", "names a folder; a range is of one file")
+            raise NotFoundError("artifact file", "/".join(parts))
         return not is_dir
 
     def _file(self, parts: Parts) -> Iterator[Piece]:
@@ -116,16 +118,22 @@ class _File:
             self.read(min(_MESSAGE_BYTES, count - self.position))
 
     def read(self, count: int) -> bytes:
-        data = os.read(self._descriptor, count)
+        data = self._read(count)
         # Some file systems give less at a time.
         while len(data) < count:
-            more = os.read(self._descriptor, count - len(data))
+            more = self._read(count - len(data))
             if not more:
                 raise DataLossError(self._path, "became shorter while it was read")
             data += more
         self._digest.update(data)
         self.position += count
         return data
+
+    def _read(self, count: int) -> bytes:
+        try:
+            return os.read(self._descriptor, count)
+        except OSError as error:
+            raise UnreadableArtifactError(self._path) from error
 
     def digest(self) -> str:
         return self._digest.hexdigest()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from mlflow_grpc_server.artifacts.paths import Parts
 from mlflow_grpc_server.artifacts.staging import Staging
 from mlflow_grpc_server.exceptions import NotFoundError
 
-__all__ = ["Chunk", "Entry", "Root", "Stored", "Writer", "walk"]
+__all__ = ["Chunk", "Entry", "Root", "Stored", "Writer", "page_of", "walk"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,10 @@ class Writer(Protocol):
 
 
 class Root(Protocol):
-    """The artifacts of one run or model."""
+    """The artifacts of one run or model.
+
+    What reads them also raises ArtifactStoreError and UnreadableArtifactError.
+    """
 
     staging: Staging
     key: str
@@ -79,14 +83,22 @@ class Root(Protocol):
         """Yield what is in a folder, by path, from behind `after`. Raises NotFoundError."""
 
 
-def walk(
-    parts: Parts, entries: Callable[[Parts], list[Entry]], *, recursive: bool, after: Parts
-) -> Iterator[Entry]:
-    """Yield what is in a folder, by path, from behind `after`; `entries` lists one folder.
+Lister = Callable[[Parts, str], Iterable[Entry]]
+"""Lists a folder in order. What is before a name may be left out."""
+
+
+def walk(parts: Parts, entries: Lister, *, recursive: bool, after: Parts) -> Iterator[Entry]:
+    """Yield what is in a folder, by path, from behind `after`.
 
     Folders may be in folders deeper than functions may call each other.
     """
-    levels = [iter(entries(parts))]
+
+    def listed(folder: Parts) -> Iterator[Entry]:
+        depth = len(folder)
+        is_before = folder == after[:depth] and depth < len(after)
+        return iter(entries(folder, after[depth] if is_before else ""))
+
+    levels = [listed(parts)]
     while levels:
         entry = next(levels[-1], None)
         if entry is None:
@@ -97,4 +109,11 @@ def walk(
         if entry.is_dir and recursive and entry.parts >= after[: len(entry.parts)]:
             # It may be gone since.
             with suppress(NotFoundError):
-                levels.append(iter(entries(entry.parts)))
+                levels.append(listed(entry.parts))
+
+
+def page_of(root: Root, parts: Parts, *, recursive: bool, after: Parts, limit: int) -> list[Entry]:
+    """Return up to `limit` entries by path, from behind `after`. Of a file that is the file."""
+    if parts and not (found := root.entry(parts)).is_dir:
+        return [found]
+    return list(islice(root.walk(parts, recursive=recursive, after=after), limit))

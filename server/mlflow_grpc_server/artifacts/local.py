@@ -6,18 +6,29 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlflow_grpc_server.artifacts.entries import Entry, walk
 from mlflow_grpc_server.artifacts.paths import Parts, can_be_listed
 from mlflow_grpc_server.artifacts.staging import Staging
-from mlflow_grpc_server.exceptions import FailedPreconditionError, NotFoundError
+from mlflow_grpc_server.exceptions import (
+    ArtifactStoreError,
+    FailedPreconditionError,
+    NotFoundError,
+    UnreadableArtifactError,
+)
 
 __all__ = ["LocalRoot"]
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_FOLDER = (errno.ENOTDIR, errno.ELOOP)
+# ENXIO is what the opening of a socket gives.
+_ABSENT = (errno.ENOENT, errno.ENAMETOOLONG, errno.ENXIO, *_NO_FOLDER)
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)
+# A list that is read page by page looks at little more of each page than it gives.
+_LOOKED_AT = 100
 
 
 class LocalRoot:
@@ -38,13 +49,8 @@ class LocalRoot:
 
     def open(self, parts: Parts) -> int:
         """Return a descriptor of a file. Raises NotFoundError."""
-        folder = self._open_folder(parts[:-1], parts)
-        try:
+        with _reading(parts), self._opened(parts[:-1]) as folder:
             descriptor = os.open(parts[-1], _FILE, dir_fd=folder)
-        except OSError as error:
-            raise NotFoundError("artifact", "/".join(parts)) from error
-        finally:
-            os.close(folder)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise NotFoundError("artifact file", "/".join(parts))
@@ -54,43 +60,50 @@ class LocalRoot:
         """Return what is at a path. Raises NotFoundError."""
         if not parts:
             return Entry((), True, 0)
-        folder = self._open_folder(parts[:-1], parts)
-        try:
-            found = os.stat(parts[-1], dir_fd=folder, follow_symlinks=False)
-        except OSError as error:
-            raise NotFoundError("artifact", "/".join(parts)) from error
-        finally:
-            os.close(folder)
-        if stat.S_ISDIR(found.st_mode):
-            return Entry(parts, True, 0)
-        if stat.S_ISREG(found.st_mode):
-            return Entry(parts, False, found.st_size)
-        raise NotFoundError("artifact", "/".join(parts))
+        with _reading(parts), self._opened(parts[:-1]) as folder:
+            found = _entry(folder, parts)
+        if found is None:
+            raise NotFoundError("artifact", "/".join(parts))
+        return found
 
     def walk(self, parts: Parts, *, recursive: bool, after: Parts = ()) -> Iterator[Entry]:
         """Yield what is in a folder, by path, from behind `after`."""
-        if not parts and not self._folder.is_dir():
-            # The folder of a run is made with its first file.
-            return iter(())
         return walk(parts, self._entries, recursive=recursive, after=after)
 
-    def _entries(self, parts: Parts) -> list[Entry]:
-        folder = self._open_folder(parts, parts)
+    def _entries(self, parts: Parts, after: str) -> Iterator[Entry]:
         try:
-            with os.scandir(folder) as found:
-                entries = [_entry(parts, one) for one in found if can_be_listed(one.name)]
+            with _reading(parts), self._opened(parts) as folder:
+                names = sorted(name for name in os.listdir(folder) if name >= after)
+        except NotFoundError:
+            if parts:
+                raise
+            # The folder of a run is made with its first file.
+            names = []
+        return self._looked_at(parts, names)
+
+    def _looked_at(self, parts: Parts, names: list[str]) -> Iterator[Entry]:
+        """Yield what the names in a folder are, without what is gone since.
+
+        The folder is open only while it is looked at: it may be one of hundreds, each in another.
+        """
+        for start in range(0, len(names), _LOOKED_AT):
+            some = [(*parts, name) for name in names[start : start + _LOOKED_AT]]
+            try:
+                with _reading(parts), self._opened(parts) as folder:
+                    found = [_entry(folder, one) for one in some if can_be_listed(one[-1])]
+            except NotFoundError:
+                return
+            yield from filter(None, found)
+
+    @contextmanager
+    def _opened(self, parts: Parts) -> Iterator[int]:
+        folder = os.open(self._folder, _FOLDER & ~os.O_NOFOLLOW)
+        for part in parts:
+            folder = _step(folder, part)
+        try:
+            yield folder
         finally:
             os.close(folder)
-        return sorted((one for one in entries if one), key=lambda entry: entry.parts)
-
-    def _open_folder(self, parts: Parts, whole: Parts) -> int:
-        try:
-            folder = os.open(self._folder, _FOLDER & ~os.O_NOFOLLOW)
-            for part in parts:
-                folder = _step(folder, part)
-        except OSError as error:
-            raise NotFoundError("artifact", "/".join(whole)) from error
-        return folder
 
 
 class LocalWriter:
@@ -146,17 +159,31 @@ def _is_there(folder: int) -> bool:
     return os.fstat(folder).st_nlink > 0
 
 
-def _entry(folder: Parts, found: os.DirEntry[str]) -> Entry | None:
-    """A file or folder; None for what is neither, or gone since."""
-    parts = (*folder, found.name)
-    if found.is_dir(follow_symlinks=False):
-        return Entry(parts, True, 0)
-    if not found.is_file(follow_symlinks=False):
-        return None
+@contextmanager
+def _reading(parts: Parts) -> Iterator[None]:
+    """Turn the system's errors into what they mean for who reads an artifact."""
+    path = "/".join(parts)
     try:
-        return Entry(parts, False, found.stat(follow_symlinks=False).st_size)
-    except FileNotFoundError:
+        yield
+    except OSError as error:
+        if error.errno in _ABSENT:
+            raise NotFoundError("artifact", path) from error
+        if error.errno in _PASSING:
+            raise ArtifactStoreError from error
+        raise UnreadableArtifactError(path) from error
+
+
+def _entry(folder: int, parts: Parts) -> Entry | None:
+    """A file or folder in an open folder; None for what is neither, or gone since."""
+    try:
+        found = os.stat(parts[-1], dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise
         return None
+    if stat.S_ISDIR(found.st_mode):
+        return Entry(parts, True, 0)
+    return Entry(parts, False, found.st_size) if stat.S_ISREG(found.st_mode) else None
 
 
 def _step(folder: int, part: str) -> int:

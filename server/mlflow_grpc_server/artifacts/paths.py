@@ -90,10 +90,11 @@ def _fault(path: str, parts: Parts) -> str | None:
         return f"has a part longer than {_MOST_PART_BYTES} bytes"
     if any(part.startswith(_MLFLOW_TEMPORARY) for part in parts):
         return f"has a part that starts with {_MLFLOW_TEMPORARY!r}, which MLflow hides"
-    if not is_plain(path):
+    # MLflow's own client sends a path as it is, and what is behind a '?' is no path then.
+    if "?" in path or not is_plain(path):
         return (
-            "is one that MLflow takes for another: leave out '#', '%' with digits behind it, and "
-            "'file:' or a space at the start"
+            "is one that MLflow takes for another: leave out '#', '?', '%' with digits behind it, "
+            "and 'file:' or a space at the start"
         )
     return None
 

@@ -77,7 +77,7 @@ class RemoteRoot:
         """Yield what is in a folder, by path, from behind `after`."""
         if parts and not self.entry(parts).is_dir:
             raise NotFoundError("artifact folder", "/".join(parts))
-        return walk(parts, self._list, recursive=recursive, after=after)
+        return walk(parts, lambda folder, _: self._list(folder), recursive=recursive, after=after)
 
     def _list(self, parts: Parts) -> list[Entry]:
         if self._listed is None or self._listed[0] != parts:

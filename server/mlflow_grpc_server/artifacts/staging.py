@@ -25,8 +25,9 @@ T = TypeVar("T")
 
 STAGING_NAME = ".mlflow-grpc-staging"
 
-# What may be swept. An operator may name a folder that others use as well.
-_OURS = re.compile(r"[0-9a-f]{32}\.tmp|[0-9a-f]{40}\.part|mlflow-grpc-named-.+")
+# What may be swept. An operator may name a folder that others use as well. Libraries of stores
+# write to a file beside the one that they are given, whose name goes on from that one's.
+_OURS = re.compile(r"([0-9a-f]{32}\.tmp)(\..+)?|[0-9a-f]{40}\.part|mlflow-grpc-named-.+")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -34,12 +35,16 @@ class Staging:
     """A folder of half-sent files, on the file system where they will end up.
 
     A part is named after what it is a part of, so that any replica and a restarted server find
-    it. Who writes to one holds its lock, which ends with the process.
+    it. Who writes to one holds its lock, which ends with the process. While the folder is there,
+    the file `marker` elsewhere holds its path.
     """
 
-    def __init__(self, folder: Path, most_bytes: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, most_bytes: int | None = None, marker: Path | None = None
+    ) -> None:
         self.folder = folder
         self._most_bytes = most_bytes
+        self._marker = marker
         self._opened = time.time()
 
     def create(self) -> tuple[Path, int]:
@@ -68,12 +73,16 @@ class Staging:
         Raises ConcurrentUploadError if another call has it open.
         """
         path = self.part(key)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        descriptor = self._there(lambda: os.open(path, flags, 0o666))
-        if not _lock(descriptor):
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        while True:
+            descriptor = self._there(lambda: os.open(path, flags, 0o666))
+            if not _lock(descriptor):
+                os.close(descriptor)
+                raise ConcurrentUploadError(shown)
+            if _is_at(descriptor, path):
+                return path, descriptor
+            # It was finished or swept before it was locked.
             os.close(descriptor)
-            raise ConcurrentUploadError(shown)
-        return path, descriptor
 
     def part(self, key: str) -> Path:
         """Return where the part of `key` is, if it is."""
@@ -112,36 +121,53 @@ class Staging:
         Time before this process does not count: who lost the server may come back to it.
         """
         deleted = 0
-        now = time.time()
+        before = time.time() - seconds
+        if self._opened >= before:
+            return 0
         with suppress(FileNotFoundError), os.scandir(self.folder) as entries:
             for entry in entries:
-                if not _OURS.fullmatch(entry.name):
+                ours = _OURS.fullmatch(entry.name)
+                if not ours or (ours[2] and (self.folder / ours[1]).exists()):
+                    # The lock is on the file that it was to become.
                     continue
                 with suppress(FileNotFoundError):
-                    since = max(self._opened, entry.stat(follow_symlinks=False).st_mtime)
-                    if now - since <= seconds:
-                        continue
-                    deleted += _delete_unlocked(entry.path)
+                    if entry.stat(follow_symlinks=False).st_mtime < before:
+                        deleted += _delete_unlocked(entry.path, before)
         return deleted
 
     def remove(self) -> bool:
         """Delete the folder if nothing is in it; return whether it is gone. Its next use makes it
         anew."""
+        # The marker first: whoever makes the folder anew marks it anew.
+        if self._marker is not None:
+            with suppress(OSError):
+                self._marker.unlink(missing_ok=True)
         try:
             os.rmdir(self.folder)
         except FileNotFoundError:
             return True
         except OSError:
+            self._mark()
             return False
         return True
 
     def _there(self, use: Callable[[], T]) -> T:
         """Return what `use` does, with the folder there."""
-        try:
-            return use()
-        except FileNotFoundError:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            return use()
+        while True:
+            try:
+                return use()
+            except FileNotFoundError:
+                self._mark()
+                # Another call may remove it again before it is used.
+                self.folder.mkdir(parents=True, exist_ok=True)
+
+    def _mark(self) -> None:
+        """Leave word of the folder. Without it uploads are as good, but may not be swept."""
+        if self._marker is None:
+            return
+        with suppress(OSError):
+            self._marker.parent.mkdir(parents=True, exist_ok=True)
+            self._marker.write_bytes(os.fsencode(self.folder))
 
 
 def _lock(descriptor: int) -> bool:
@@ -152,12 +178,23 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def _delete_unlocked(path: str) -> bool:
+def _is_at(descriptor: int, path: Path | str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _delete_unlocked(path: str, before: float) -> bool:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        if not _lock(descriptor):
+        # Until it was locked, another call may have written to it or put a new one in its place.
+        if not _lock(descriptor) or not _is_at(descriptor, path):
             return False
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if found.st_mtime >= before:
+            return False
+        if stat.S_ISDIR(found.st_mode):
             shutil.rmtree(path, ignore_errors=True)
         else:
             os.unlink(path)

@@ -2,45 +2,35 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.entities.lifecycle_stage import LifecycleStage
-from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.utils.models import (
-    ParsedModelUri,
-    _parse_model_uri,
-    get_model_name_and_version,
-)
+from mlflow.store.artifact.utils.models import ParsedModelUri, _parse_model_uri
 from mlflow.utils.uri import is_local_uri
 
 from mlflow_grpc_server.artifacts.downloads import Download
-from mlflow_grpc_server.artifacts.entries import Entry, Root
+from mlflow_grpc_server.artifacts.entries import Root
 from mlflow_grpc_server.artifacts.local import LocalRoot
 from mlflow_grpc_server.artifacts.locations import folder_of, place_of
 from mlflow_grpc_server.artifacts.paths import Parts
 from mlflow_grpc_server.artifacts.remote import RemoteRoot
-from mlflow_grpc_server.artifacts.staging import STAGING_NAME, Staging
+from mlflow_grpc_server.artifacts.staging import STAGING_NAME
+from mlflow_grpc_server.artifacts.stagings import Stagings
 from mlflow_grpc_server.artifacts.uploads import Upload, part_key
+from mlflow_grpc_server.convert.fields import uri
 from mlflow_grpc_server.exceptions import (
     FailedPreconditionError,
     InvalidFieldError,
-    NotFoundError,
 )
-from mlflow_grpc_server.tracking.refusals import NOT_FOUND_CODES, REFUSED_CODES
+from mlflow_grpc_server.tracking.refusals import absent
+from mlflow_grpc_server.tracking.versions import registered_version
 
 __all__ = ["Artifacts", "Owner", "Places"]
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,15 +67,12 @@ class Artifacts:
         self._client = client
         self._places = places
         self._shared = _local_folders(places)
-        self._lock = threading.Lock()
-        self._stagings: dict[Path, Staging] = {}
+        remote = _remote_staging(places)
         # What a server before this one left there is swept, whether or not it is used again.
-        self._kept = {folder / STAGING_NAME for folder in self._shared}
-        for folder in self._kept:
-            self._staging(folder)
-        if places.staging or any(not is_local_uri(uri) for uri in _locations(places)):
-            self._kept.add(_remote_staging(places))
-            self._staging(_remote_staging(places), places.staging_bytes)
+        always = [top / STAGING_NAME for top in self._shared]
+        if places.staging or not places.destination or any(map(_is_remote, _locations(places))):
+            always.append(remote)
+        self._stagings = Stagings(always, {remote: places.staging_bytes})
 
     def upload(self, owner: Owner) -> Upload:
         """Begin to store files."""
@@ -96,33 +83,19 @@ class Artifacts:
         root = self._writable(owner)
         return root.staging.held(part_key(root, path, upload_id))
 
-    def entries(
-        self, owner: Owner, parts: Parts, *, recursive: bool, after: Parts, limit: int
-    ) -> list[Entry]:
-        """Return up to `limit` entries by path, from behind `after`."""
-        root = self._root(self._location(owner))
-        if parts and not root.entry(parts).is_dir:
-            return [root.entry(parts)]
-        return list(islice(root.walk(parts, recursive=recursive, after=after), limit))
+    def readable(self, owner: Owner) -> Root:
+        """Return where the artifacts are read."""
+        return self._root(self._location(owner))
 
     def download(
         self, owner: Owner, wanted: tuple[Parts, ...], offset: int, length: int | None
     ) -> Download:
         """Return what to send."""
-        return Download(self._root(self._location(owner)), wanted, offset, length)
+        return Download(self.readable(owner), wanted, offset, length)
 
     def sweep(self, seconds: float) -> None:
         """Delete what has been staged for `seconds` and is not being written to."""
-        with self._lock:
-            stagings = list(self._stagings.values())
-        for staging in stagings:
-            deleted = staging.sweep(seconds)
-            if deleted:
-                _logger.info("deleted %d unfinished uploads", deleted)
-            # Runs of experiments with a location of their own have a staging each.
-            if staging.folder not in self._kept and staging.remove():
-                with self._lock:
-                    self._stagings.pop(staging.folder, None)
+        self._stagings.sweep(seconds)
 
     def _writable(self, owner: Owner) -> Root:
         if owner.run_id:
@@ -141,33 +114,29 @@ class Artifacts:
         model_id = _parse(owner.model_uri).model_id
         if model_id:
             return self._model_location(model_id)
-        with _absent("model version", owner.model_uri.removeprefix("models:/")):
-            name, version = get_model_name_and_version(self._client, owner.model_uri)
-            source = self._client.get_model_version_download_uri(name, version)
+        version = registered_version(self._client, owner.model_uri)
+        with absent("model version", owner.model_uri.removeprefix("models:/")):
+            source = self._client.get_model_version_download_uri(version.name, version.version)
         if urlsplit(source).scheme == "models":
             return self._location(Owner(model_uri=source))
         return str(source)
 
     def _model_location(self, model_id: str) -> str:
-        with _absent("logged model", model_id):
+        with absent("logged model", model_id):
             return str(self._client.get_logged_model(model_id).artifact_location)
 
     def _run(self, run_id: str) -> Run:
-        with _absent("run", run_id):
+        with absent("run", run_id):
             return self._client.get_run(run_id)
 
     def _root(self, location: str) -> Root:
         place = place_of(location, self._places.destination)
-        if not is_local_uri(place):
-            staging = self._staging(_remote_staging(self._places), self._places.staging_bytes)
+        if _is_remote(place):
+            staging = self._stagings.at(_remote_staging(self._places))
             return RemoteRoot(place, staging, self._places.tracking_uri)
         folder = folder_of(place)
         above = next((top for top in self._shared if top in folder.parents), folder.parent)
-        return LocalRoot(folder, self._staging(above / STAGING_NAME))
-
-    def _staging(self, folder: Path, most_bytes: int | None = None) -> Staging:
-        with self._lock:
-            return self._stagings.setdefault(folder, Staging(folder, most_bytes))
+        return LocalRoot(folder, self._stagings.at(above / STAGING_NAME))
 
 
 def _locations(places: Places) -> list[str]:
@@ -176,7 +145,11 @@ def _locations(places: Places) -> list[str]:
 
 
 def _local_folders(places: Places) -> list[Path]:
-    return [folder_of(uri) for uri in _locations(places) if is_local_uri(uri)]
+    return [folder_of(uri) for uri in _locations(places) if not _is_remote(uri)]
+
+
+def _is_remote(place: str) -> bool:
+    return not is_local_uri(place)
 
 
 def _remote_staging(places: Places) -> Path:
@@ -184,20 +157,10 @@ def _remote_staging(places: Places) -> Path:
 
 
 def _parse(model_uri: str) -> ParsedModelUri:
-    if urlsplit(model_uri).scheme != "models" or urlsplit(model_uri).netloc:
+    parts = uri("model_uri", model_uri)
+    if parts.scheme != "models" or parts.netloc:
         raise InvalidFieldError("model_uri", "is not of the form models:/...")
     try:
         return _parse_model_uri(model_uri)
     except Exception as error:  # MLflow's parser raises whatever it trips over.
         raise InvalidFieldError("model_uri", f"does not parse: {error}") from error
-
-
-@contextmanager
-def _absent(kind: str, name: str) -> Iterator[None]:
-    """Turn MLflow's words for an absent thing into NotFoundError; the name itself was checked."""
-    try:
-        yield
-    except MlflowException as error:
-        if error.error_code not in (*NOT_FOUND_CODES, *REFUSED_CODES):
-            raise
-        raise NotFoundError(kind, name) from error

@@ -148,8 +148,10 @@ class Upload:
                 os.close(descriptor)
             self._writer.commit(staged, parts)
         except BaseException as error:
-            staged.unlink(missing_ok=True)
-            self._raise_if_full(error, chunk.path)
+            try:
+                self._raise_if_full(error, chunk.path)
+            finally:
+                staged.unlink(missing_ok=True)
             raise
         self._stored.append(Stored(chunk.path, chunk.size, digest))
 
@@ -193,8 +195,10 @@ class Upload:
         try:
             self._hash_and_write(file, data)
         except OSError as error:
-            self._drop(keep=False)
-            self._raise_if_full(error, file.path)
+            try:
+                self._raise_if_full(error, file.path)
+            finally:
+                self._drop(keep=False)
             raise
         file.received += len(data)
 
@@ -218,8 +222,10 @@ class Upload:
             _check_digest(f"{field}.sha256", file.path, sha256, digest)
             self._writer.commit(file.staged, file.parts)
         except BaseException as error:
-            self._drop(keep=False)
-            self._raise_if_full(error, file.path)
+            try:
+                self._raise_if_full(error, file.path)
+            finally:
+                self._drop(keep=False)
             raise
         os.close(file.descriptor)
         self._file = None
@@ -233,6 +239,7 @@ class Upload:
         os.close(file.descriptor)
 
     def _raise_if_full(self, error: BaseException, path: str) -> None:
+        """Say so if there is no more room; before anything is deleted, which would make some."""
         full = self._root.staging.full(error, path) if isinstance(error, OSError) else None
         if full is not None:
             raise full from error

@@ -19,6 +19,16 @@ __all__ = ["RunsToCompare", "compare", "runs_to_compare"]
 
 _MOST_RUNS = 100
 _OWN_TAGS = "mlflow."
+# Those of them that tell what made a run.
+_MAKERS = {
+    "mlflow.user",
+    "mlflow.source.name",
+    "mlflow.source.type",
+    "mlflow.source.git.commit",
+    "mlflow.source.git.branch",
+    "mlflow.source.git.dirty",
+    "mlflow.source.git.repoURL",
+}
 
 _SMALL = re.compile(r"loss|err(or)?|(rm|m|ma|msl|rmsl)se|mae|mape|perplexity|divergence|brier")
 _LARGE = re.compile(
@@ -59,7 +69,7 @@ def compare(
         run.info.run_id: {
             key: value or ""
             for key, value in run.data.tags.items()
-            if not key.startswith(_OWN_TAGS)
+            if key in _MAKERS or not key.startswith(_OWN_TAGS)
         }
         for run in runs
     }

@@ -8,7 +8,7 @@ from mlflow.entities import Experiment
 from mlflow.store.tracking.dbmodels.models import SqlExperiment
 from mlflow.utils import validation
 from mlflow.utils.search_utils import SearchExperimentsUtils
-from mlflow.utils.uri import is_local_uri, validate_query_string
+from mlflow.utils.uri import validate_query_string
 
 from mlflow_grpc.v1 import experiment_service_pb2 as pb
 from mlflow_grpc.v1 import resources_pb2
@@ -65,9 +65,10 @@ def _artifact_location(value: str) -> str | None:
         return None
     if "#" in value or ";" in value:
         raise InvalidFieldError(field, "may not have a fragment or parameters")
+    is_local = fields.is_local(field, value)
     with fields.blame(field):
         validation._validate_experiment_artifact_location(value)
-        if not is_local_uri(value):
+        if not is_local:
             validate_query_string(value.partition("?")[2])
     return value
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from urllib.parse import SplitResult, urlsplit
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -13,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 from mlflow.store.model_registry.dbmodels.models import SqlRegisteredModel
 from mlflow.utils import validation
+from mlflow.utils.uri import is_local_uri
 
 from mlflow_grpc.v1.resources_pb2 import Tag
 from mlflow_grpc_server.exceptions import InvalidFieldError
@@ -22,6 +24,7 @@ __all__ = [
     "at_most",
     "blame",
     "experiment_id",
+    "is_local",
     "key",
     "model_alias",
     "model_id",
@@ -34,6 +37,7 @@ __all__ = [
     "text",
     "time_ms",
     "time_to_proto",
+    "uri",
 ]
 
 DESCRIPTION_TAG = "mlflow.note.content"
@@ -72,6 +76,23 @@ def text(field: str, value: str, most: int, *, required: bool = False) -> str:
             field, f"has {len(value):,} characters, more than the {most:,} allowed"
         )
     return value
+
+
+def uri(field: str, value: str) -> SplitResult:
+    """Return the parts of a URI or path."""
+    try:
+        return urlsplit(value)
+    except ValueError as error:
+        raise InvalidFieldError(field, f"does not parse: {error}") from error
+
+
+def is_local(field: str, value: str) -> bool:
+    """Return whether a URI or path is one of this machine."""
+    uri(field, value)
+    try:
+        return bool(is_local_uri(value))
+    except MlflowException as error:
+        raise InvalidFieldError(field, "is a file of another host") from error
 
 
 def _matching(field: str, value: str, pattern: re.Pattern[str], form: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from mlflow_grpc.v1 import artifacts_pb2 as pb
+from mlflow_grpc_server.artifacts.entries import page_of
 from mlflow_grpc_server.artifacts.store import Artifacts, Owner
 from mlflow_grpc_server.artifacts.uploads import Upload
 from mlflow_grpc_server.convert import artifacts, pages
@@ -68,9 +69,10 @@ class ArtifactMethods:
         page = pages.page_of(request, default=1000, maximum=10_000)
         after = tuple(page.store_token.split("/")) if page.store_token else ()
         # One more than asked for tells whether there is a next page.
-        found = await self._pool.run(
-            self._artifacts.entries,
-            owner,
+        root = await self._pool.run(self._artifacts.readable, owner)
+        found = await self._files.run(
+            page_of,
+            root,
             parts,
             recursive=request.recursive,
             after=after,

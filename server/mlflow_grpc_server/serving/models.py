@@ -16,6 +16,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.utils.uri import is_local_uri
 
 from mlflow_grpc_server.artifacts.locations import folder_of, place_of
+from mlflow_grpc_server.convert import fields
 from mlflow_grpc_server.exceptions import InvalidFieldError
 from mlflow_grpc_server.serving.replica import LoadError
 from mlflow_grpc_server.tracking.refusals import not_found
@@ -50,7 +51,7 @@ class Models:
 
         Raises NotFoundError for what does not exist and InvalidFieldError, naming `field`.
         """
-        if urlsplit(uri).scheme not in ("models", "runs"):
+        if fields.uri(field, uri).scheme not in ("models", "runs"):
             raise InvalidFieldError(field, f"{uri!r} is neither models:/... nor runs:/...")
         try:
             source = self._sources.resolve(uri, None, None)

@@ -25,6 +25,7 @@ from mlflow_grpc_server.exceptions import (
 __all__ = [
     "NOT_FOUND_CODES",
     "REFUSED_CODES",
+    "absent",
     "already_exists",
     "not_found",
     "param_changed",
@@ -43,6 +44,17 @@ def not_found(kind: str, name: str) -> Iterator[None]:
         yield
     except MlflowException as error:
         if error.error_code not in NOT_FOUND_CODES:
+            raise
+        raise NotFoundError(kind, name) from error
+
+
+@contextmanager
+def absent(kind: str, name: str) -> Iterator[None]:
+    """Turn any of MLflow's words for an absent thing into NotFoundError; the name was checked."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in (*NOT_FOUND_CODES, *REFUSED_CODES):
             raise
         raise NotFoundError(kind, name) from error
 

@@ -10,25 +10,20 @@ from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 from mlflow.server.handlers import (
     _is_mlflow_artifact_source,
     _is_uri_within_root,
     _validate_non_local_source_contains_relative_paths,
 )
 from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
-from mlflow.store.artifact.utils.models import (
-    ParsedModelUri,
-    _parse_model_uri,
-    get_model_name_and_version,
-)
+from mlflow.store.artifact.utils.models import ParsedModelUri, _parse_model_uri
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import append_to_uri_path, is_local_uri
 
-from mlflow_grpc_server.convert.fields import blame
-from mlflow_grpc_server.exceptions import InvalidFieldError, NotFoundError
-from mlflow_grpc_server.tracking.refusals import NOT_FOUND_CODES, REFUSED_CODES, not_found
+from mlflow_grpc_server.convert.fields import blame, is_local, uri
+from mlflow_grpc_server.exceptions import InvalidFieldError
+from mlflow_grpc_server.tracking.refusals import not_found
+from mlflow_grpc_server.tracking.versions import registered_version
 
 __all__ = ["Source", "Sources"]
 
@@ -60,7 +55,7 @@ class Sources:
         Raises NotFoundError for a run, model or version that does not exist and
         InvalidFieldError for a source that is malformed or out of bounds.
         """
-        scheme = urlsplit(source).scheme
+        scheme = uri("source", source).scheme
         if scheme == "runs":
             return self._from_run(source, run_id, model_id)
         if scheme == "models":
@@ -72,6 +67,8 @@ class Sources:
         with blame("source"):
             _validate_non_local_source_contains_relative_paths(source)
         source_run_id, path = _parsed(RunsArtifactRepository.parse_runs_uri, source)
+        if not path:
+            raise InvalidFieldError("source", "names no folder of the run: runs:/RUN_ID/FOLDER")
         if run_id not in (None, source_run_id):
             raise InvalidFieldError("run_id", "is not the run of the source")
         with not_found("run", source_run_id):
@@ -98,27 +95,17 @@ class Sources:
                 raise InvalidFieldError("model_id", "is not the model of the source")
             model = self._model(parsed.model_id)
             return Source(source, run_id or model.source_run_id or None, parsed.model_id)
-        name, number, version = self._registered(source)
+        version = registered_version(self._client, source)
         return Source(
-            f"models:/{name}/{number}",
+            f"models:/{version.name}/{version.version}",
             run_id or version.run_id or None,
             model_id or version.model_id,
         )
 
-    def _registered(self, source: str) -> tuple[str, str, ModelVersion]:
-        try:
-            name, number = get_model_name_and_version(self._client, source)
-            return name, number, self._client.get_model_version(name, number)
-        except MlflowException as error:
-            # The source parses, so that MLflow's refusal means an absent version, alias or stage.
-            if error.error_code not in (*NOT_FOUND_CODES, *REFUSED_CODES):
-                raise
-            raise NotFoundError("model version", source.removeprefix("models:/")) from error
-
     def _check_within(self, source: str, run_id: str | None, model_id: str | None) -> None:
         """Refuse a folder of the server that is not the run's or the model's."""
         root = self._artifact_root(run_id, model_id)
-        if is_local_uri(source):
+        if is_local("source", source):
             if root is None or not is_local_uri(root) or not _contains(root, source):
                 raise InvalidFieldError(
                     "source", "is a local folder outside the artifacts of run_id or model_id"

@@ -98,6 +98,15 @@ OWN_ROWS: list[Row] = [
         INVALID,
         "artifact_location",
     ),
+    *[
+        (
+            "CreateExperiment",
+            lambda w, u=location: {"name": "n", "artifactLocation": u},
+            INVALID,
+            "artifact_location",
+        )
+        for location in ("file://host/x", "file://[x", "s3://[x")
+    ],
     ("GetExperimentByName", lambda w: {"name": "no such/exp\u00e9riment"}, ABSENT, ""),
     ("GetExperimentByName", lambda w: {"name": "x" * 257}, INVALID, "name"),
     ("UpdateExperiment", lambda w: {"experimentId": w.experiment}, INVALID, "name"),

@@ -129,6 +129,34 @@ OWN_ROWS: list[Row] = [
     ),
     ("RegisterModel", lambda w: {"name": "n", "source": "runs:/"}, INVALID, "source"),
     ("RegisterModel", lambda w: {"name": "n", "source": "models:/"}, INVALID, "source"),
+    *[
+        (
+            "RegisterModel",
+            lambda w, s=source: {"name": "n", "source": s.format(run=w.run)},
+            INVALID,
+            "source",
+        )
+        for source in ("runs:/{run}", "runs:/{run}/", "file://host/x", "file://[x", "s3://[x")
+    ],
+    *[
+        ("RegisterModel", lambda w, s=source: {"name": "n", "source": s}, INVALID, "source")
+        for source in ("models://[x", "runs://[x")
+    ],
+    *[
+        (
+            rpc,
+            lambda w, m=more, f=field, v=version: {**m, f: f"models:/{w.model}/{v}"},
+            ABSENT,
+            "",
+        )
+        for rpc, field, more in (
+            ("RegisterModel", "source", {"name": "n"}),
+            ("ListArtifacts", "modelUri", {}),
+            ("DownloadArtifact", "modelUri", {}),
+            ("DeployModel", "modelUri", {"name": "served"}),
+        )
+        for version in ("Production", "nonsense", "7", "9" * 10, "9" * 23, "0")
+    ],
     ("RegisterModel", lambda w: {"name": "n", "source": f"runs:/{NO_RUN}/m"}, ABSENT, ""),
     ("RegisterModel", lambda w: {"name": "n", "source": f"models:/{NO_MODEL_ID}"}, ABSENT, ""),
     ("RegisterModel", lambda w: {"name": "n", "source": "models:/absent/1"}, ABSENT, ""),

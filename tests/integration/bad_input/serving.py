@@ -33,6 +33,8 @@ def serving_rows() -> list[Row]:
         ({"modelUri": "x" * 1001}, "model_uri"),
         ({"modelUri": "models:/"}, "model_uri"),
         ({"modelUri": "file:///etc"}, "model_uri"),
+        ({"modelUri": "models://[x"}, "model_uri"),
+        ({"modelUri": "runs:/" + "0" * 32}, "model_uri"),
         ({"modelUri": "", "models": [{"weight": 1}]}, "models[0].model_uri"),
         ({"modelUri": "", "models": [{"modelUri": "models:/a/1"}]}, "models[0].weight"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,6 +56,20 @@ def test_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--db=postgresql://me:hunter2@host/db"], "--db=postgresql://host/db"),
         (["x=a,s3://id:hunter2@b/c,s3://hunter2@d/e"], "x=a,s3://b/c,s3://d/e"),
         (["s3://bucket/a@b", "git@host:org/x"], "s3://bucket/a@b git@host:org/x"),
+        (["//me:hunter2@host/x", "--at=//hunter2@host"], "//host/x --at=//host"),
+        *[
+            ([f"--{name}", "hunter2", "--lr", "1"], f"--{name} '***' --lr 1")
+            for name in (
+                *("pass", "db-pass", "passcode", "pw", "jwt", "bearer", "session-cookie", "sig"),
+                *("signature", "otp", "pin", "access-code", "accessCode", "ACCESS_CODE"),
+            )
+        ],
+        (["-H", "Cookie: a=hunter2"], "-H 'Cookie:***'"),
+        (["https://host/x?v=1&sig=hunter2&e=2"], "'https://host/x?v=1&sig=***'"),
+        (["https://host/x?X-Amz-Signature=hunter2"], "'https://host/x?X-Amz-Signature=***'"),
+        (["--pin-memory", "1", "--pass-through=x"], "--pin-memory 1 --pass-through=x"),
+        (["--sig-figs", "3", "--code", "4"], "--sig-figs 3 --code 4"),
+        (["--", "-1", "--2", "x"], "-- -1 --2 x"),
         # What only sounds like it is what a run is made again with.
         (["--max-tokens", "512", "--tokenizer=bert"], "--max-tokens 512 --tokenizer=bert"),
         (["--keypoints", "17", "--author=me"], "--keypoints 17 --author=me"),
@@ -65,3 +80,34 @@ def test_a_command_line_without_its_secrets(
 ) -> None:
     monkeypatch.setattr(sys, "orig_argv", ["python", "train.py", *arguments])
     assert capture().tags["environment.command_line"] == f"python train.py {shown}"
+
+
+@pytest.mark.parametrize(
+    ("remote", "shown"),
+    [
+        ("https://host/r.git", "https://host/r.git"),
+        ("https://me:hunter2@host/r.git?access_token=hunter2", "https://host/r.git"),
+        ("https://host/r.git#hunter2", "https://host/r.git"),
+        ("//me:hunter2@host/x", "//host/x"),
+        ("ssh://git@host/r.git", "ssh://host/r.git"),
+        ("me:hunter2@host:r.git", "host:r.git"),
+        ("me:hunter2/@x@host:r.git", "host:r.git"),
+        ("git@host:org/r.git", "git@host:org/r.git"),
+        ("host:org/r@v2.git", "host:org/r@v2.git"),
+        ("C:\\code\\a@b", "C:\\code\\a@b"),
+        ("../a?b#c", "../a?b#c"),
+    ],
+)
+def test_a_repository_without_what_lets_one_in(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, remote: str, shown: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [""])
+    names = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (
+        ["init"],
+        ["remote", "add", "origin", remote],
+        [*names, "commit", "--allow-empty", "-m", "one"],
+    ):
+        subprocess.run(["git", *command], check=True, capture_output=True)
+    assert source_tags()["mlflow.source.git.repoURL"] == shown

@@ -15,6 +15,7 @@ from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow_grpc.v1.artifacts_pb2 import ArtifactChunk
 from mlflow_grpc_server.artifacts import paths
 from mlflow_grpc_server.artifacts.downloads import Download
+from mlflow_grpc_server.artifacts.entries import page_of
 from mlflow_grpc_server.artifacts.local import LocalRoot
 from mlflow_grpc_server.artifacts.staging import Staging
 from mlflow_grpc_server.artifacts.uploads import Upload
@@ -51,6 +52,8 @@ REFUSED = [
     "a:b",
     "file:/etc/passwd",
     "a#b",
+    "a?b",
+    "?/b",
     "x" * 256,
     "x" * 1000,
     "/".join(["x" * 200] * 6),
@@ -319,7 +322,7 @@ def test_a_walk_goes_on_anywhere(
     assert [entry.parts for entry in everything] == sorted(entry.parts for entry in everything)
     paged = []
     after: tuple[str, ...] = ()
-    while found := list(root.walk((), recursive=True, after=after))[:page]:
+    while found := page_of(root, (), recursive=True, after=after, limit=page):
         paged += found
         after = found[-1].parts
     assert paged == everything

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mlflow_grpc_server.artifacts.staging import Staging
+from mlflow_grpc_server.artifacts.stagings import Stagings
 from mlflow_grpc_server.exceptions import ConcurrentUploadError, NoSpaceError
 
 
@@ -45,3 +49,112 @@ def test_a_bounded_staging_is_full_before_the_disk(tmp_path: Path) -> None:
     assert caught.value.metadata == {"path": "p", "free_bytes": "40"}
     path.unlink()
     staging.check_room("p", 100)
+
+
+@contextmanager
+def before_the_next_lock(
+    monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]
+) -> Iterator[None]:
+    """Between the next time that a file is opened and that it is locked, something happens."""
+    flock = fcntl.flock
+    left = [do]
+
+    def locked(descriptor: int, operation: int) -> None:
+        if left:
+            left.pop()()
+        flock(descriptor, operation)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "flock", locked)
+        yield
+    assert not left
+
+
+def test_who_opens_a_part_that_is_finished_meanwhile_gets_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staging = Staging(tmp_path / "staging")
+    part, first = staging.resume("key", "p")
+    os.write(first, b"12345")
+
+    def finish() -> None:
+        part.rename(tmp_path / "visible")
+        os.close(first)
+
+    with before_the_next_lock(monkeypatch, finish):
+        again, second = staging.resume("key", "p")
+    os.write(second, b"67")
+    assert (again, again.read_bytes()) == (part, b"67")
+    assert (tmp_path / "visible").read_bytes() == b"12345"
+    with pytest.raises(ConcurrentUploadError):
+        staging.resume("key", "p")
+    os.close(second)
+
+
+def test_who_opens_a_part_that_is_swept_meanwhile_gets_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staging = Staging(tmp_path / "staging")
+    part, descriptor = staging.resume("key", "p")
+    os.close(descriptor)
+    with before_the_next_lock(monkeypatch, part.unlink):
+        _, descriptor = staging.resume("key", "p")
+    os.write(descriptor, b"12345")
+    assert staging.held("key") == 5
+    os.close(descriptor)
+
+
+def test_what_takes_the_place_of_what_is_swept_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staging = Staging(tmp_path / "staging")
+    part, descriptor = staging.resume("key", "p")
+    os.close(descriptor)
+
+    def replace() -> None:
+        part.unlink()
+        part.write_bytes(b"12345")
+
+    with before_the_next_lock(monkeypatch, replace):
+        assert staging.sweep(-1) == 0
+    assert staging.held("key") == 5
+
+
+def test_what_is_written_to_just_before_it_is_swept_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staging = Staging(tmp_path / "staging")
+    part, descriptor = staging.resume("key", "p")
+    os.close(descriptor)
+    os.utime(part, (0, 0))
+    monkeypatch.setattr(staging, "_opened", 0)
+    with before_the_next_lock(monkeypatch, lambda: os.utime(part)):
+        assert staging.sweep(60) == 0
+    assert part.exists()
+
+
+def test_what_a_library_writes_beside_a_file_counts_and_is_swept(tmp_path: Path) -> None:
+    staging = Staging(tmp_path, most_bytes=100)
+    path, descriptor = staging.create()
+    beside = path.with_name(f"{path.name}.6fA0b9Cd")
+    beside.write_bytes(b"x" * 60)
+    assert staging.free_bytes() == 40
+    assert staging.sweep(-1) == 0
+    os.close(descriptor)
+    # First what has the lock; what comes behind it may go with it.
+    assert staging.sweep(-1) + staging.sweep(-1) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_staging_that_cannot_be_swept_holds_up_no_other(tmp_path: Path) -> None:
+    stagings = Stagings([tmp_path / "always"], {})
+    (tmp_path / "file").touch()
+    assert not stagings.at(tmp_path / "file").remove()
+    staging = stagings.at(tmp_path / "other")
+    _, descriptor = staging.create()
+    os.close(descriptor)
+    # Another replica, or a later server, knows of both by their markers.
+    Stagings([tmp_path / "always"], {}).sweep(-1)
+    assert not staging.folder.exists()
+    (marker,) = (tmp_path / "always").iterdir()
+    assert marker.read_bytes() == bytes(tmp_path / "file")

@@ -26,11 +26,18 @@ _MOST_COMMAND = 4000
 _SECRETS = (
     *("password", "passwd", "pwd", "passphrase", "secret", "secrets", "token", "credential"),
     *("credentials", "auth", "authorization", "apikey", "accesskey", "secretkey", "privatekey"),
+    *("accesscode",),
 )
 _KEYS = ("key", "keys")
+# The last word of a name, as more of them is in many that are none, such as pin-memory.
+_LAST_WORDS = (
+    *("pass", "passcode", "pw", "jwt", "bearer", "cookie", "sig", "signature", "otp", "pin"),
+)
 # A name and what sets it off from its value, as in options, variables, headers and JSON.
 _NAMED = re.compile(r"""([A-Za-z][\w.-]*)["']?\s*[=:]""")
-_LOGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s?#]*@")
+_LOGIN = re.compile(r"""((?:[A-Za-z][A-Za-z0-9+.-]*:|(?<![^\s=,'"]))//)[^/\s?#]*@""")
+# What git takes for user:password@host:path.
+_SCP_LOGIN = re.compile(r"[^/:@\s]+:[^\s]*@(?=[^/:@\s]+:)")
 
 
 @dataclass(frozen=True)
@@ -127,8 +134,10 @@ def _without_secrets(argument: str) -> str:
 
 def _names_a_secret(name: str) -> bool:
     # API_KEY, apiKey and api-key are all of the words api and key.
-    words = re.sub("([a-z])([A-Z])", r"\1 \2", name).lower()
-    return any(word in _KEYS or word.endswith(_SECRETS) for word in re.split("[^a-z]+", words))
+    words = re.findall("[a-z]+", re.sub("([a-z])([A-Z])", r"\1 \2", name).lower())
+    if any(word in _KEYS or word.endswith(_SECRETS) for word in words):
+        return True
+    return words[-2:] == ["access", "code"] or bool(words and words[-1] in _LAST_WORDS)
 
 
 def _git(folder: Path) -> dict[str, str]:
@@ -139,8 +148,15 @@ def _git(folder: Path) -> dict[str, str]:
     return {
         "mlflow.source.git.commit": commit,
         "mlflow.source.git.branch": _ask_git(folder, "symbolic-ref", "--short", "--quiet", "HEAD"),
-        "mlflow.source.git.repoURL": _without_login(remotes.partition("\n")[0].partition(" ")[2]),
+        "mlflow.source.git.repoURL": _repository(remotes.partition("\n")[0].partition(" ")[2]),
     }
+
+
+def _repository(remote: str) -> str:
+    """Where a repository is, without what lets one in."""
+    if "//" not in remote:
+        return _SCP_LOGIN.sub("", remote, count=1)
+    return re.split("[?#]", _without_login(remote), maxsplit=1)[0]
 
 
 def _commit(folder: Path) -> str:

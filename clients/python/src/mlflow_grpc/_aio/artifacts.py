@@ -40,9 +40,12 @@ class AsyncArtifactMethods(AsyncTransfers):
         that gets `Progress`, from any thread, or whether to show a bar on stderr: by default only
         for much, on a terminal, with the extra `cli`. `timeout` is in seconds, by default none.
 
+        What is added to the file meanwhile is left out.
+
         Raises `NotFoundError` if there is no such run, `FailedPreconditionError` if it is deleted
         or a folder is in the way, `ResourceExhaustedError` if the server's disk is full,
-        `DataLossError` if the file was damaged on its way, `OSError` if it cannot be read.
+        `DataLossError` if the file was damaged on its way, `OSError` if it cannot be read
+        or becomes shorter meanwhile.
         """
         source = await asyncio.to_thread(source_of_file, local_path, artifact_path)
         return (await self._upload(run_id, [source], progress, timeout))[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mlflow_grpc._cli.output import Output, number, short
+from mlflow_grpc._cli.output import Output, number, short, told_apart
 from mlflow_grpc._entities import ComparedMetric, ComparedText, Comparison
 from mlflow_grpc._sync.client import Client
 
@@ -33,6 +33,8 @@ def _run(client: Client, options: argparse.Namespace, output: Output) -> None:
             raise ValueError(f"--goal {goal} is not of the form METRIC=minimize|maximize")
         goals[key] = value
     comparison = client.compare_runs(options.runs, goals)
+    if unknown := goals.keys() - {metric.key for metric in comparison.metrics}:
+        raise ValueError(f"--goal: no run has a metric {min(unknown)!r}")
     if output.as_json:
         output.values(comparison)
         return
@@ -53,11 +55,13 @@ def _run(client: Client, options: argparse.Namespace, output: Output) -> None:
 def _texts(
     comparison: Comparison, texts: tuple[ComparedText, ...], *, every: bool
 ) -> list[list[str]]:
-    return [
-        [text.key, *(short(text.values.get(info.run_id, "-")) for info in comparison.runs)]
-        for text in texts
-        if every or not text.agrees
-    ]
+    rows = []
+    for text in texts:
+        if every or not text.agrees:
+            shown = told_apart(text.values.values())
+            values = (text.values.get(info.run_id) for info in comparison.runs)
+            rows.append([text.key, *("-" if one is None else shown[one] for one in values)])
+    return rows
 
 
 def _metrics(comparison: Comparison, *, every: bool) -> list[list[str]]:

@@ -6,17 +6,31 @@ import argparse
 import dataclasses
 import json
 import math
+import shutil
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 from mlflow_grpc._enums import ViewType
 
-__all__ = ["Output", "add_view", "number", "one_line", "short", "to_json", "when"]
+__all__ = [
+    "Output",
+    "add_view",
+    "number",
+    "one_line",
+    "room",
+    "short",
+    "told_apart",
+    "to_json",
+    "when",
+    "when_shortly",
+    "width",
+]
 
 _MOST_SHOWN = 60
+_SHOWN_BEFORE = 20
 # The joiner of emoji is the one format character that changes nothing but how a name looks.
 _JOINER = "\u200d"
 
@@ -31,8 +45,18 @@ class Output:
         """Prints values of this package as JSON."""
         print(to_json(found, indent=2))
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-        """Prints a table; a row is as long as `columns`."""
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        title: str = "",
+        *,
+        folded: int | None = None,
+    ) -> None:
+        """Prints a table; a row is as long as `columns`.
+
+        Where a terminal has no room, column `folded` goes over several lines, by default each.
+        """
         columns = [one_line(column) for column in columns]
         rows = [[one_line(cell) for cell in row] for row in rows]
         if not sys.stdout.isatty():
@@ -46,9 +70,9 @@ class Output:
             _print_plain(columns, rows, title)
             return
         table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
-        for column in columns:
-            # An id is to be copied.
-            table.add_column(Text(column), overflow="fold", no_wrap=column == "run")
+        for index, column in enumerate(columns):
+            is_whole = folded is not None and index != folded
+            table.add_column(Text(column), overflow="fold", no_wrap=is_whole)
         for row in rows:
             table.add_row(*map(Text, row))
         Console().print(table)
@@ -80,6 +104,31 @@ def short(text: str) -> str:
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
+def told_apart(texts: Iterable[str], start: int = 0) -> dict[str, str]:
+    """By each text what of it a table shows: from `start` or, where several then look alike, from
+    a little before they differ."""
+    before = "..." if start else ""
+    shown = {text: before + short(text[start:]) for text in texts}
+    alike: dict[str, list[str]] = {}
+    for text, cell in shown.items():
+        alike.setdefault(cell, []).append(text)
+    for same in alike.values():
+        if len(same) > 1:
+            shown.update(told_apart(same, _agreed(same) - _SHOWN_BEFORE))
+    return shown
+
+
+def _agreed(texts: Sequence[str]) -> int:
+    """How many characters different texts have in common at their beginning."""
+    first, last = min(texts), max(texts)
+    return next((at for at, one in enumerate(first) if one != last[at]), len(first))
+
+
+def room() -> int | None:
+    """How many columns the terminal has, None if there is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def to_json(found: Any, indent: int | None = None) -> str:
     """Values of this package as JSON, which has no numbers for NaN and infinities: they are
     texts, as in the JSON of protobuf."""
@@ -92,6 +141,15 @@ def when(milliseconds: int | None) -> str:
         return ""
     time = datetime.fromtimestamp(milliseconds / 1000, timezone.utc).astimezone()
     return time.isoformat(" ", "seconds")
+
+
+def when_shortly(milliseconds: int | None) -> str:
+    """The same as `ls` has it: the day, with the time if it is of this year."""
+    if milliseconds is None:
+        return ""
+    time = datetime.fromtimestamp(milliseconds / 1000)
+    of_this_year = time.year == datetime.now().year
+    return f"{time:%m-%d %H:%M}" if of_this_year else f"{time:%Y-%m-%d}"
 
 
 def _plain(value: Any) -> Any:
@@ -114,7 +172,7 @@ def _shown(character: str) -> str:
     return character
 
 
-def _width(text: str) -> int:
+def width(text: str) -> int:
     """How many columns a terminal gives a text."""
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
     none = sum(unicodedata.category(character) in ("Mn", "Me", "Cf") for character in text)
@@ -123,11 +181,9 @@ def _width(text: str) -> int:
 
 def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
     lines = [tuple(columns), *map(tuple, rows)]
-    widths = [max(_width(line[index]) for line in lines) for index in range(len(columns))]
+    widths = [max(width(line[index]) for line in lines) for index in range(len(columns))]
     if title:
         print(title)
     for line in lines:
-        cells = (
-            cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)
-        )
+        cells = (cell + " " * (most - width(cell)) for cell, most in zip(line, widths, strict=True))
         print("  ".join(cells).rstrip())

@@ -14,7 +14,7 @@ from pathlib import Path
 import grpc
 
 from mlflow_grpc._entities import Artifact
-from mlflow_grpc._errors import DataLossError
+from mlflow_grpc._errors import DataLossError, NotFoundError
 from mlflow_grpc._files.parts import Part, part_name
 from mlflow_grpc._files.plan import Batch
 from mlflow_grpc._files.sending import Moved
@@ -135,13 +135,22 @@ class Reading:
         self._is_checked = not offset or length is not None
         self._data: list[bytes] = []
         self._digest = hashlib.sha256()
+        self._has_begun = False
         self._is_whole = False
         self.received = 0
         """How many bytes are there."""
 
     def take(self, chunks: Iterable[pb.ArtifactChunk]) -> None:
-        """Keep what comes next. Raises `DataLossError` if it is not what was sent."""
+        """Keep what comes next.
+
+        Raises `NotFoundError` if it is of a folder, `DataLossError` if it is not what was sent.
+        """
         for chunk in chunks:
+            if chunk.path not in ("", self._path):
+                raise self._no_file()
+            if not chunk.path and not self._has_begun:
+                raise _lost("the server sent data of no file")
+            self._has_begun = True
             data = chunk.data
             self._data.append(data)
             self._digest.update(data)
@@ -152,10 +161,21 @@ class Reading:
                     raise _lost(f"{self._path!r} did not arrive with its SHA-256")
 
     def content(self) -> bytes:
-        """All of it. Raises `DataLossError` if the end is missing."""
+        """All of it. Raises `NotFoundError` for a folder, `DataLossError` if the end is missing."""
+        if not self._has_begun:
+            # Of an empty file a chunk comes, of an empty folder none.
+            raise self._no_file()
         if not self._is_whole:
             raise _lost(f"the server sent only part of {self._path!r}")
         return b"".join(self._data)
+
+    def _no_file(self) -> NotFoundError:
+        return NotFoundError(
+            grpc.StatusCode.NOT_FOUND,
+            f"There is no artifact file {self._path!r}: it is a folder.",
+            "ARTIFACT_FILE_NOT_FOUND",
+            {"name": self._path},
+        )
 
 
 class Arrival:

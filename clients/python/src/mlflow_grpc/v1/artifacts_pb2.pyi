@@ -68,7 +68,7 @@ class ArtifactChunk(google.protobuf.message.Message):
     all. Names are stored as they are, in any Unicode normal form.
     INVALID_ARGUMENT for what another system or MLflow would take for another
     place: an absolute path, a drive letter, `.` and `..`, an empty part, a
-    backslash, `#`, a control character, and percent-encoding.
+    backslash, `#`, `?`, a control character, and percent-encoding.
     """
     size: builtins.int
     """How many bytes the whole file has; on its first chunk."""

@@ -109,8 +109,10 @@ class CompareRunsResponse(google.protobuf.message.Message):
 
     @property
     def tags(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ComparedText]:
-        """Every tag of any of the runs, by key, without those that start with
-        `mlflow.`.
+        """Every tag of any of the runs, by key. Of those that start with `mlflow.`
+        only the ones that tell what made a run: `mlflow.user`,
+        `mlflow.source.name`, `mlflow.source.type`, and `mlflow.source.git.commit`,
+        `.branch`, `.dirty` and `.repoURL`.
         """
 
     @property

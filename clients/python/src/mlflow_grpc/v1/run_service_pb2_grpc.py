@@ -303,7 +303,8 @@ class RunServiceServicer(object):
 
     def ListArtifacts(self, request, context):
         """Lists the artifacts of a run, a logged model or a registered version.
-        NOT_FOUND if there is no such file or folder.
+        NOT_FOUND if there is no such file or folder; INTERNAL with reason
+        ARTIFACT_UNREADABLE if the system does not let the server read a folder.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -313,7 +314,8 @@ class RunServiceServicer(object):
         """Sends files, each with its SHA-256 after its last byte. A download that was
         cut off goes on with an offset, and the SHA-256 is still that of the whole.
         NOT_FOUND if there is no such file or folder; DATA_LOSS if a file changes
-        while it is read.
+        while it is read; INTERNAL with reason ARTIFACT_UNREADABLE if the system
+        does not let the server read a file or folder.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

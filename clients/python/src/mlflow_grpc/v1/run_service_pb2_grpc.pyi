@@ -178,7 +178,8 @@ class RunServiceStub:
         mlflow_grpc.v1.artifacts_pb2.ListArtifactsResponse,
     ]
     """Lists the artifacts of a run, a logged model or a registered version.
-    NOT_FOUND if there is no such file or folder.
+    NOT_FOUND if there is no such file or folder; INTERNAL with reason
+    ARTIFACT_UNREADABLE if the system does not let the server read a folder.
     """
 
     DownloadArtifact: grpc.UnaryStreamMultiCallable[
@@ -188,7 +189,8 @@ class RunServiceStub:
     """Sends files, each with its SHA-256 after its last byte. A download that was
     cut off goes on with an offset, and the SHA-256 is still that of the whole.
     NOT_FOUND if there is no such file or folder; DATA_LOSS if a file changes
-    while it is read.
+    while it is read; INTERNAL with reason ARTIFACT_UNREADABLE if the system
+    does not let the server read a file or folder.
     """
 
     CompareRuns: grpc.UnaryUnaryMultiCallable[
@@ -357,7 +359,8 @@ class RunServiceAsyncStub:
         mlflow_grpc.v1.artifacts_pb2.ListArtifactsResponse,
     ]
     """Lists the artifacts of a run, a logged model or a registered version.
-    NOT_FOUND if there is no such file or folder.
+    NOT_FOUND if there is no such file or folder; INTERNAL with reason
+    ARTIFACT_UNREADABLE if the system does not let the server read a folder.
     """
 
     DownloadArtifact: grpc.aio.UnaryStreamMultiCallable[
@@ -367,7 +370,8 @@ class RunServiceAsyncStub:
     """Sends files, each with its SHA-256 after its last byte. A download that was
     cut off goes on with an offset, and the SHA-256 is still that of the whole.
     NOT_FOUND if there is no such file or folder; DATA_LOSS if a file changes
-    while it is read.
+    while it is read; INTERNAL with reason ARTIFACT_UNREADABLE if the system
+    does not let the server read a file or folder.
     """
 
     CompareRuns: grpc.aio.UnaryUnaryMultiCallable[
@@ -570,7 +574,8 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[mlflow_grpc.v1.artifacts_pb2.ListArtifactsResponse, collections.abc.Awaitable[mlflow_grpc.v1.artifacts_pb2.ListArtifactsResponse]]:
         """Lists the artifacts of a run, a logged model or a registered version.
-        NOT_FOUND if there is no such file or folder.
+        NOT_FOUND if there is no such file or folder; INTERNAL with reason
+        ARTIFACT_UNREADABLE if the system does not let the server read a folder.
         """
 
     @abc.abstractmethod
@@ -582,7 +587,8 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         """Sends files, each with its SHA-256 after its last byte. A download that was
         cut off goes on with an offset, and the SHA-256 is still that of the whole.
         NOT_FOUND if there is no such file or folder; DATA_LOSS if a file changes
-        while it is read.
+        while it is read; INTERNAL with reason ARTIFACT_UNREADABLE if the system
+        does not let the server read a file or folder.
         """
 
     @abc.abstractmethod
