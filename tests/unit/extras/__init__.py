@@ -1,0 +1,1 @@
+"""Tests of the client that need more than it does: numpy and pandas."""
