@@ -273,5 +273,6 @@ def _bad_request(fields: tuple[str, ...], message: str) -> error_details_pb2.Bad
 
 
 def _clip(text: str, most: int) -> str:
-    raw = text.encode()
-    return text if len(raw) <= most else raw[: most - 3].decode(errors="ignore") + "..."
+    # A name of a file may hold what is no text.
+    raw = text.encode(errors="replace")
+    return raw.decode() if len(raw) <= most else raw[: most - 3].decode(errors="ignore") + "..."

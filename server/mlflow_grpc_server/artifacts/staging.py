@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -24,6 +25,8 @@ __all__ = ["STAGING_NAME", "Staging"]
 T = TypeVar("T")
 
 STAGING_NAME = ".mlflow-grpc-staging"
+
+_logger = logging.getLogger(__name__)
 
 # What may be swept. An operator may name a folder that others use as well. Libraries of stores
 # write to a file beside the one that they are given, whose name goes on from that one's.
@@ -130,14 +133,21 @@ class Staging:
                 if not ours or (ours[2] and (self.folder / ours[1]).exists()):
                     # The lock is on the file that it was to become.
                     continue
-                with suppress(FileNotFoundError):
+                try:
                     if entry.stat(follow_symlinks=False).st_mtime < before:
                         deleted += _delete_unlocked(entry.path, before)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    _logger.warning("cannot delete %s: %s", entry.name, error.strerror)
         return deleted
 
     def remove(self) -> bool:
         """Delete the folder if nothing is in it; return whether it is gone. Its next use makes it
         anew."""
+        if not self.folder.parent.is_dir():
+            # It may be on a disk that is not there now, or not on this machine.
+            return False
         # The marker first: whoever makes the folder anew marks it anew.
         if self._marker is not None:
             with suppress(OSError):

@@ -181,7 +181,8 @@ def spec_to_load(request: pb.RepositoryModelLoadRequest, before: Spec | None) ->
     """Return what to deploy: what is deployed already, or the newest version of the name."""
     name = served_name(request.model_name, "model_name")
     given = _load_parameters(request)
-    if not given and before is not None:
+    # A target tells of what others have deployed there its name alone.
+    if not given and before is not None and before.models:
         return before
     uri = given.get("model_uri", f"models:/{name}/latest")
     replicas = given.get("replicas", 1)

@@ -15,6 +15,7 @@ from mlflow_grpc_server.exceptions import (
     NotFoundError,
     RequestError,
 )
+from mlflow_grpc_server.serving.answers import stopped
 from mlflow_grpc_server.serving.group import Group
 from mlflow_grpc_server.serving.line import check_room
 from mlflow_grpc_server.serving.process import ProcessSpec
@@ -62,6 +63,7 @@ class Deployment:
         self._background: set[asyncio.Task[None]] = set()
         self._failure: LoadError | None = None
         self._undeployed = False
+        self._closed = False
         self._ended: RequestError | bool | None = False
         self.create_time_ms = create_time_ms or _now_ms()
         self._update_time_ms = self.create_time_ms
@@ -258,6 +260,7 @@ class Deployment:
 
     async def close(self) -> None:
         """Stop everything now."""
+        self._closed = True
         await self._give_up_change()
         for task in self._background:
             task.cancel()
@@ -284,6 +287,8 @@ class Deployment:
         while not self._serving or (self.is_changing and self._has_given_up):
             if self._undeployed:
                 raise NotFoundError("served model", self.spec.name)
+            if self._closed:
+                raise stopped()
             if self._change is None or self._change.done():
                 await self.settled()
                 continue

@@ -101,10 +101,12 @@ def _receive_exactly(sock: socket.socket, size: int) -> bytearray:
 class FrameProtocol(asyncio.Protocol):
     """The server's end of a socket: frames go out at once, and those that come wait to be read.
 
-    A reader that is cancelled loses no frame: the next one gets it.
+    A reader that is cancelled loses no frame: the next one gets it. `lost` is called when the
+    other side has closed it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lost: Callable[[], None]) -> None:
+        self._lost = lost
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._frames: deque[tuple[Kind, bytes]] = deque()
@@ -138,6 +140,7 @@ class FrameProtocol(asyncio.Protocol):
         self._closed = True
         self._wake()
         self._hand_over(None)
+        self._lost()
 
     def send(self, kind: Kind, payload: bytes = b"") -> None:
         """Send a frame. Raises ClosedError."""

@@ -76,6 +76,7 @@ class Group:
         self._jobs: deque[_Job] = deque()
         self._collectors = 0
         self._replicas: list[Replica] = []
+        self._dropped: set[Replica] = set()
         self._line = Line(most_waiting, self._refusal)
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -89,10 +90,14 @@ class Group:
     # Replicas.
 
     def scale(self, count: int) -> None:
-        """Have `count` replicas: start those that lack; let those that are too many drain."""
+        """Have `count` replicas: start those that lack or have failed; let those that are too many
+        drain."""
+        failed = [one for one in self._replicas if one.state is ReplicaState.FAILED]
+        self._replicas = [one for one in self._replicas if one not in failed]
         while len(self._replicas) < count:
             self._replicas.append(Replica(self._spec, self))
-        for replica in self._replicas[count:]:
+        for replica in [*failed, *self._replicas[count:]]:
+            self._dropped.add(replica)
             self._track(asyncio.create_task(self._drop(replica)))
         del self._replicas[count:]
 
@@ -110,7 +115,8 @@ class Group:
         """End the replicas; calls that wait fail."""
         self._stopped = True
         self._fail_the_hopeless()
-        await asyncio.gather(*(replica.stop() for replica in self._replicas))
+        replicas = [*self._replicas, *self._dropped]
+        await asyncio.gather(*(replica.stop() for replica in replicas))
         for task in list(self._exchanges):
             with suppress(Exception):
                 await task
@@ -164,13 +170,14 @@ class Group:
         """Let a replica end its calls, and stop it."""
         replica.draining = True
         process = replica.process
-        if process is not None:
+        if process is not None and replica.state is ReplicaState.READY:
             process.drain(self._line.forget(process))
             rest = asyncio.ensure_future(process.at_rest.wait())
             ends: list[asyncio.Future[Any]] = [process.ended, rest]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             rest.cancel()
         await replica.stop()
+        self._dropped.discard(replica)
 
     def joined(self, process: WorkerProcess) -> None:
         """Take in a process that is ready."""
@@ -235,6 +242,8 @@ class Group:
             return await job.answer
         finally:
             self._line.waiting_bytes -= len(payload)
+            with suppress(ValueError):
+                self._jobs.remove(job)
 
     async def _collect(self) -> None:
         """Make the calls that wait, as many at a time as may be, whenever a lane is free."""
@@ -307,8 +316,8 @@ class Group:
     async def stream(self, payload: bytes) -> AsyncGenerator[bytes, None]:
         """Yield what the model yields, each when the one before has been taken.
 
-        A stream whose process is killed before it yields is tried once more. Raises MovedError
-        as `predict` does.
+        A stream whose process ends before it yields is tried once more, unless it may have been
+        what ended it. Raises MovedError as `predict` does.
         """
         with self._counted():
             may_try_again = True
@@ -320,7 +329,8 @@ class Group:
                             yield item
                     return
                 except GoneError as gone:
-                    if not may_try_again or gone.ended.cause not in _RETRIED:
+                    is_innocent = gone.ended.cause in _RETRIED or self._spec.concurrency > 1
+                    if not may_try_again or not is_innocent:
                         raise failed(gone.ended) from gone
                     may_try_again = False
 

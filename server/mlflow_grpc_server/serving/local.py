@@ -50,6 +50,7 @@ class LocalEngine:
         self._saving = asyncio.Lock()
         self._poll: asyncio.Task[None] | None = None
         self._stopping = False
+        self._closing = False
 
     async def start(self) -> None:
         """Deploy again what was deployed before, in the background."""
@@ -68,6 +69,7 @@ class LocalEngine:
 
     async def close(self) -> None:
         """Stop every worker."""
+        self._closing = True
         if self._poll is not None:
             self._poll.cancel()
             with suppress(asyncio.CancelledError):
@@ -212,10 +214,7 @@ class LocalEngine:
                     await self._follow_one(name, deployment)
                 except Exception as error:  # The registry may be away; the next round asks again.
                     _logger.warning("cannot tell what %r should serve now: %s", name, error)
-            try:
-                await self._prune()
-            except OSError:
-                _logger.exception("cannot delete models that are not used any more")
+            await self._prune()
 
     async def _follow_one(self, name: str, deployment: Deployment) -> None:
         spec = deployment.spec
@@ -233,9 +232,13 @@ class LocalEngine:
     async def _prune(self) -> None:
         # While nothing is being fetched, and before anything can be.
         fetching = any(deployment.is_changing for deployment in self._every())
-        if self._state.is_owned and not fetching:
-            used = {path for deployment in self._every() for path in deployment.paths}
+        if fetching or self._closing or not self._state.is_owned:
+            return
+        used = {path for deployment in self._every() for path in deployment.paths}
+        try:
             await self._run(self._models.delete, self._models.set_aside(used))
+        except OSError:
+            _logger.exception("cannot delete models that are not used any more")
 
     async def _save(self) -> None:
         async with self._saving:

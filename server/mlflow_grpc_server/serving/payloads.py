@@ -6,7 +6,7 @@ JSON goes through MLflow's own scoring server, so that a model answers as it doe
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import StringIO
 from typing import Any, NamedTuple
@@ -48,6 +48,7 @@ __all__ = [
 
 _PREDICTIONS = "predictions"
 _MOST_WORDS = 2000
+_MOST_ARROW_BYTES = 2**29
 _COLUMN_DATATYPES = {
     DataType.boolean: "BOOL",
     DataType.integer: "INT32",
@@ -110,10 +111,20 @@ def _invalid(field: str, fault: str = "") -> Iterator[None]:
 def _from_arrow(data: bytes) -> pd.DataFrame:
     with _invalid("arrow", "is not a stream of Arrow IPC: "):
         with pa.ipc.open_stream(data) as reader:
-            table = reader.read_all()
-        # Offsets and indices that lead out of the data end the process that follows them.
-        table.validate(full=True)
+            table = pa.Table.from_batches(_sound(reader), reader.schema)
         return table.to_pandas()
+
+
+def _sound(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    size = 0
+    for batch in batches:
+        # Offsets and indices that lead out of the data end the process that follows them.
+        batch.validate(full=True)
+        # What is compressed may unfold to any size.
+        size += batch.nbytes
+        if size > _MOST_ARROW_BYTES:
+            raise ValueError(f"it unfolds to more than {_MOST_ARROW_BYTES:,} bytes")
+        yield batch
 
 
 def _from_tensors(tensors: pb.Tensors, schema: Schema | None) -> Any:

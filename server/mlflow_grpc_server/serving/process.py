@@ -109,6 +109,7 @@ class WorkerProcess:
         self._is_ready = False
         self.draining = False
         self.at_rest = asyncio.Event()
+        self._is_stopping = False
         self._resting = 0
         self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._watch = asyncio.create_task(self._wait())
@@ -145,7 +146,9 @@ class WorkerProcess:
         loop = asyncio.get_running_loop()
         try:
             for ours, _ in pairs:
-                _, frames = await loop.create_unix_connection(FrameProtocol, sock=ours)
+                _, frames = await loop.create_unix_connection(
+                    lambda: FrameProtocol(worker._lose_lane), sock=ours
+                )
                 worker.lanes.append(Lane(worker, frames))
         except BaseException:
             worker.kill(Cause.STOPPED, "stopped")
@@ -186,6 +189,13 @@ class WorkerProcess:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
 
+    def _lose_lane(self) -> None:
+        """End a process that has closed a socket, and with it whoever waits for an answer."""
+        if not self._is_stopping and not self.ended.done():
+            text = "closed the connection to the server"
+            loop = asyncio.get_running_loop()
+            loop.call_later(_STOP_SECONDS, self.kill, Cause.CRASHED, text)
+
     def drain(self, resting: int) -> None:
         """Take no more calls; `at_rest` is set when those on all but `resting` lanes have ended."""
         self.draining = True
@@ -203,6 +213,7 @@ class WorkerProcess:
         if not self._is_ready:
             # Whatever it is loading, it would not notice.
             self.kill(Cause.STOPPED, "stopped")
+        self._is_stopping = True
         for lane in self.lanes:
             lane.close()
         with suppress(asyncio.TimeoutError):

@@ -113,6 +113,7 @@ class Replica:
     async def _live(self) -> Ended:
         """Run one process to its end."""
         self._was_ready = False
+        self.process = None
         try:
             process = await WorkerProcess.start(self._spec)
         except OSError as error:

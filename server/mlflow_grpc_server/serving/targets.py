@@ -90,7 +90,7 @@ class TargetEngine:
 
     async def close(self) -> None:
         """Return when no call to the target is running."""
-        await asyncio.gather(*self._ending)
+        await asyncio.gather(*self._deploying, *self._ending)
         await self._pool.close()
         await self._closing.close()
 
@@ -241,6 +241,7 @@ class TargetEngine:
             if error.error_code in NOT_FOUND_CODES:
                 raise NotFoundError("served model", name) from error
             error.message = without_secrets(error.message, self._target_uri)
+            error.args = (error.message,)
             raise
         except NotImplementedError as error:
             raise UnimplementedError(

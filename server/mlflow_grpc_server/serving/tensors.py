@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,8 @@ def _to_bytes(value: Any) -> bytes:
         return value
     if isinstance(value, str):
         return value.encode()
+    if isinstance(value, datetime):
+        return value.isoformat().encode()
     return json.dumps(value, cls=NumpyEncoder, default=str).encode()
 
 

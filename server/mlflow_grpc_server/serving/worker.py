@@ -248,7 +248,12 @@ def _refuse(lane: socket.socket, fault: Fault) -> None:
 
 
 def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:2000]
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # The exception is the model's, and so is its text.
+        text = type(error).__name__
+    # It may have the name of a file that is no text.
+    return text[:2000].encode(errors="backslashreplace").decode()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -49,6 +50,9 @@ class Misbehaving(PythonModel):
             time.sleep(float(argument))
         if order == "wait":
             _wait(Path(argument))
+        if order == "hang-up":
+            threading.Thread(target=time.sleep, args=(3600,)).start()
+            os.closerange(3, 256)
         if order == "allocate":
             hoard = np.ones(int(argument) * 2**17)
             return [str(hoard.nbytes)]

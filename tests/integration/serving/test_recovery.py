@@ -182,3 +182,80 @@ def test_no_more_wait_for_a_model_than_may(house: House, tmp_path: Path) -> None
         failures = [call.exception() for call in calls]
         refused = [describe(one).reason for one in failures if one is not None]
         assert refused == ["TOO_MANY_CALLS_WAITING"] * 3
+
+
+def test_what_a_replica_loads_does_not_keep_it(house: House, versions: str, tmp_path: Path) -> None:
+    """One that is too many is gone, whatever it was doing; the others stay."""
+    go = tmp_path / "go"
+    go.touch()
+    request: dict[str, Any] = {
+        "name": "loading",
+        "modelUri": f"models:/{versions}/1",
+        "environment": variables(LOAD_WITH=go),
+    }
+    house.rpcs("DeployModel", **request, waitUntilReady=True)
+    (kept,) = house.pids("loading")
+    go.unlink()
+    (tmp_path / "go.loading").unlink()
+    house.rpcs("DeployModel", **request, replicas=2)
+    wait_for((tmp_path / "go.loading").exists)
+    (extra,) = set(house.pids("loading")) - {kept}
+    house.rpcs("DeployModel", **request, waitUntilReady=True)
+    wait_for(lambda: not Path(f"/proc/{extra}").exists())
+    assert house.pids("loading") == [kept]
+    house.undeploy("loading")
+
+
+def test_a_replica_that_could_not_be_loaded_is_tried_again_when_asked(
+    house: House, versions: str, tmp_path: Path
+) -> None:
+    flag = tmp_path / "flag"
+    request: dict[str, Any] = {
+        "name": "again",
+        "modelUri": f"models:/{versions}/1",
+        "environment": variables(UNLOADABLE_WITH=flag),
+        "waitUntilReady": True,
+    }
+    house.rpcs("DeployModel", **request)
+    flag.touch()
+    failure = house.rpcs.failure("DeployModel", **request, replicas=2)
+    assert failure.reason == "MODEL_NOT_LOADED"
+    flag.unlink()
+    served = house.rpcs("DeployModel", **request, replicas=2).served_model
+    assert served.state == pb.SERVED_MODEL_STATE_READY
+    assert len(house.pids("again")) == 2
+    house.undeploy("again")
+
+
+def test_a_process_that_hangs_up_is_ended(house: House) -> None:
+    name = house.deploy(house.model("misbehaving"))
+    failure = describe(ask(house, name, "hang-up").exception())
+    assert failure.reason == "MODEL_CRASHED"
+    assert "closed the connection" in failure.message
+    assert says(ask(house, name).result())
+    house.undeploy(name)
+
+
+def test_calls_that_were_given_up_keep_no_place_in_line(house: House, tmp_path: Path) -> None:
+    stores = (
+        *("--backend-store-uri", f"sqlite:///{house.folder}/mlflow.db"),
+        *("--artifacts-destination", str(house.folder / "mlartifacts")),
+    )
+    uri = house.model("misbehaving")
+    flag = tmp_path / "flag"
+    with (
+        ServerProcess(tmp_path, *stores, "--serving-queue", "2") as server,
+        House(tmp_path, server.address) as other,
+    ):
+        name = other.deploy(uri, maxBatchCalls=8)
+        busy = ask(other, name, f"wait {flag}")
+        wait_for(flag.exists)
+        for _ in range(2):
+            with pytest.raises(grpc.RpcError):
+                other.stub.Predict(order(name, ""), timeout=0.1)
+        waiting = ask(other, name)
+        # It is in line before this is answered.
+        assert other.get(name).state == pb.SERVED_MODEL_STATE_READY
+        flag.unlink()
+        assert says(waiting.result())
+        assert says(busy.result())

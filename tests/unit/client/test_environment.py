@@ -64,6 +64,8 @@ def test_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
                 *("signature", "otp", "pin", "access-code", "accessCode", "ACCESS_CODE"),
             )
         ],
+        (["--passwords=hunter2"], "'--passwords=***'"),
+        (["--max-tokens", "512", "--jwts", "hunter2"], "--max-tokens 512 --jwts '***'"),
         (["-H", "Cookie: a=hunter2"], "-H 'Cookie:***'"),
         (["https://host/x?v=1&sig=hunter2&e=2"], "'https://host/x?v=1&sig=***'"),
         (["https://host/x?X-Amz-Signature=hunter2"], "'https://host/x?X-Amz-Signature=***'"),
@@ -92,6 +94,7 @@ def test_a_command_line_without_its_secrets(
         ("ssh://git@host/r.git", "ssh://host/r.git"),
         ("me:hunter2@host:r.git", "host:r.git"),
         ("me:hunter2/@x@host:r.git", "host:r.git"),
+        ("me:hunter2@host:/srv//r.git", "host:/srv//r.git"),
         ("git@host:org/r.git", "git@host:org/r.git"),
         ("host:org/r@v2.git", "host:org/r@v2.git"),
         ("C:\\code\\a@b", "C:\\code\\a@b"),

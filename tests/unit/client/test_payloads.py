@@ -47,6 +47,7 @@ def test_values_of_json_are_sent_as_they_are() -> None:
         (object(), "object"),
         ({1: 2}, "int"),
         ({None: 2}, "NoneType"),
+        (10**400, "int beyond what a double holds"),
     ],
 )
 def test_what_json_cannot_hold_is_refused(value: Any, named: str) -> None:

@@ -158,3 +158,28 @@ def test_a_staging_that_cannot_be_swept_holds_up_no_other(tmp_path: Path) -> Non
     assert not staging.folder.exists()
     (marker,) = (tmp_path / "always").iterdir()
     assert marker.read_bytes() == bytes(tmp_path / "file")
+
+
+def test_what_cannot_be_deleted_does_not_keep_the_rest(tmp_path: Path) -> None:
+    staging = Staging(tmp_path / "staging")
+    for _ in range(8):
+        _, descriptor = staging.create()
+        os.close(descriptor)
+    (tmp_path / "staging" / f"{'0' * 32}.tmp").symlink_to("nowhere")
+    assert staging.sweep(-1) == 8
+    assert len(list((tmp_path / "staging").iterdir())) == 1
+
+
+def test_a_disk_that_is_away_is_not_forgotten(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    staging = Staging(tmp_path / "disk" / "staging", marker=marker)
+    _, descriptor = staging.create()
+    os.close(descriptor)
+    assert marker.exists()
+    (tmp_path / "disk").rename(tmp_path / "away")
+    assert not staging.remove()
+    assert marker.exists()
+    (tmp_path / "away").rename(tmp_path / "disk")
+    assert staging.sweep(-1) == 1
+    assert staging.remove()
+    assert not marker.exists()

@@ -58,6 +58,11 @@ def test_an_unexpected_error_tells_its_request_id_and_nothing_else() -> None:
     assert b"s3cr3t" not in status.SerializeToString()
 
 
+def test_what_is_no_text_is_told_as_well_as_can_be() -> None:
+    status = status_for(exceptions.ModelFailedError("MODEL_FAILED", "no file a\udcffb"), "id")
+    assert status.message == "no file a?b"
+
+
 def test_a_long_message_stays_within_what_trailers_hold() -> None:
     status = status_for(exceptions.InvalidFieldError("f" * 300, "\u00e9" * 100_000), "id")
     assert status.ByteSize() < 3000

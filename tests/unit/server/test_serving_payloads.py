@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from google.protobuf import json_format
 from mlflow.types import ColSpec, DataType, Schema
@@ -11,6 +12,7 @@ from mlflow.types import ColSpec, DataType, Schema
 from mlflow_grpc._tensors import pack_bytes
 from mlflow_grpc.v1 import model_serving_service_pb2 as pb
 from mlflow_grpc_server.exceptions import InvalidFieldError
+from mlflow_grpc_server.serving import payloads
 from mlflow_grpc_server.serving.payloads import (
     Question,
     encode_answer,
@@ -70,3 +72,17 @@ def test_what_a_struct_cannot_tell_is_as_the_protos_say() -> None:
         encoded = encode_answer(["a", "b"], question, None)
         answer = pb.PredictResponse.FromString(encoded).json
         assert json_format.MessageToDict(answer) == {"predictions": ["a", "b"]}
+
+
+def test_what_unfolds_to_more_than_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(payloads, "_MOST_ARROW_BYTES", 2**20)
+    batch = pa.record_batch({"x": np.zeros(2**16)})
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
+        for _ in range(3):
+            writer.write_batch(batch)
+    request = pb.PredictRequest(arrow=sink.getvalue().to_pybytes())
+    assert len(request.arrow) < 10_000
+    with pytest.raises(InvalidFieldError, match="unfolds to more than 1,048,576 bytes"):
+        parse_request(request, None, None)

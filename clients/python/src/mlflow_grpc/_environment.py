@@ -24,18 +24,17 @@ _GIT_SECONDS = 10
 _MOST_COMMAND = 4000
 # How the names of secrets end.
 _SECRETS = (
-    *("password", "passwd", "pwd", "passphrase", "secret", "secrets", "token", "credential"),
-    *("credentials", "auth", "authorization", "apikey", "accesskey", "secretkey", "privatekey"),
-    *("accesscode",),
+    *("password", "passwd", "pwd", "passphrase", "secret", "token", "credential", "auth"),
+    *("authorization", "apikey", "accesskey", "secretkey", "privatekey", "accesscode"),
 )
-_KEYS = ("key", "keys")
+_KEY = "key"
 # The last word of a name, as more of them is in many that are none, such as pin-memory.
 _LAST_WORDS = (
     *("pass", "passcode", "pw", "jwt", "bearer", "cookie", "sig", "signature", "otp", "pin"),
 )
 # A name and what sets it off from its value, as in options, variables, headers and JSON.
-_NAMED = re.compile(r"""([A-Za-z][\w.-]*)["']?\s*[=:]""")
-_LOGIN = re.compile(r"""((?:[A-Za-z][A-Za-z0-9+.-]*:|(?<![^\s=,'"]))//)[^/\s?#]*@""")
+_NAMED = re.compile(r"""(?<![\w.-])([\w.-]+)["']?\s*[=:]""")
+_LOGIN = re.compile(r"""((?:(?<![A-Za-z0-9+.-])[A-Za-z0-9+.-]+:|(?<![^\s=,'"]))//)[^/\s?#]*@""")
 # What git takes for user:password@host:path.
 _SCP_LOGIN = re.compile(r"[^/:@\s]+:[^\s]*@(?=[^/:@\s]+:)")
 
@@ -113,7 +112,7 @@ def _command_line() -> str:
     arguments = list(getattr(sys, "orig_argv", sys.argv))
     before = ["", *arguments]
     shown = [
-        "***" if _hands_over_a_secret(option) else _without_secrets(argument)
+        "***" if _hands_over_a_secret(option) else _without_secrets(argument[:_MOST_COMMAND])
         for option, argument in zip(before, arguments, strict=False)
     ]
     return shlex.join(shown)[:_MOST_COMMAND]
@@ -135,9 +134,15 @@ def _without_secrets(argument: str) -> str:
 def _names_a_secret(name: str) -> bool:
     # API_KEY, apiKey and api-key are all of the words api and key.
     words = re.findall("[a-z]+", re.sub("([a-z])([A-Z])", r"\1 \2", name).lower())
-    if any(word in _KEYS or word.endswith(_SECRETS) for word in words):
+    words = list(map(_singular, words))
+    if any(word == _KEY or word.endswith(_SECRETS) for word in words):
         return True
     return words[-2:] == ["access", "code"] or bool(words and words[-1] in _LAST_WORDS)
+
+
+def _singular(word: str) -> str:
+    # Tokens are counted, as in max-tokens.
+    return word if word == "tokens" or word.endswith("ss") else word.removesuffix("s")
 
 
 def _git(folder: Path) -> dict[str, str]:
@@ -154,7 +159,7 @@ def _git(folder: Path) -> dict[str, str]:
 
 def _repository(remote: str) -> str:
     """Where a repository is, without what lets one in."""
-    if "//" not in remote:
+    if "://" not in remote and not remote.startswith("//"):
         return _SCP_LOGIN.sub("", remote, count=1)
     return re.split("[?#]", _without_login(remote), maxsplit=1)[0]
 

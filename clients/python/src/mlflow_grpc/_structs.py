@@ -59,7 +59,7 @@ def _fill(value: Value, parsed: Any) -> None:
     if isinstance(parsed, bool):
         value.bool_value = parsed
     elif isinstance(parsed, (int, float)):
-        value.number_value = float(parsed)
+        value.number_value = _double(parsed)
     elif isinstance(parsed, str):
         value.string_value = parsed
     elif isinstance(parsed, (list, tuple)):
@@ -85,6 +85,13 @@ def text_key(key: Any) -> str:
     if not isinstance(key, str):
         raise TypeError(f"a key of JSON is text, and cannot be {type(key).__name__}")
     return key
+
+
+def _double(number: int | float) -> float:
+    try:
+        return float(number)
+    except OverflowError as error:
+        raise TypeError("a value of JSON cannot be int beyond what a double holds") from error
 
 
 def _plain(parsed: Any) -> Any:

@@ -138,7 +138,7 @@ class AsyncTransfers(AsyncListingMethods):
         retries = Retries(enabled=self._config.retry_attempts > 1)
         while True:
             try:
-                offset = await asyncio.to_thread(receiving.begin)
+                offset = await _to_its_end(receiving.begin)
                 try:
                     messages = self._stub(calls.DOWNLOAD_ARTIFACT)(
                         calls.download(of, receiving.paths, offset),
@@ -163,10 +163,20 @@ class AsyncTransfers(AsyncListingMethods):
                     return
                 delay = retries.delay(error, receiving.received)
                 if Retries.is_damage(error):
-                    receiving.restart()
+                    await _to_its_end(receiving.restart)
                 await asyncio.sleep(delay)
             finally:
-                receiving.close()
+                await _to_its_end(receiving.close)
+
+
+async def _to_its_end(call: Callable[[], R]) -> R:
+    """What `call` returns in a thread, which is done with it when this ends, cancelled or not."""
+    done = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        return await asyncio.shield(done)
+    except asyncio.CancelledError:
+        await asyncio.wait([done])
+        raise
 
 
 async def _awaited(requests: Ahead[R]) -> AsyncIterator[R]:
