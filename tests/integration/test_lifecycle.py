@@ -134,7 +134,9 @@ def test_sigterm_lets_a_call_in_flight_end_and_exits_cleanly(tmp_path: Path) -> 
         assert server.wait() == 0
 
 
-@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "second", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT]
+)
 def test_a_second_signal_ends_what_does_not_end(tmp_path: Path, second: signal.Signals) -> None:
     with ServerProcess(tmp_path) as server, grpc.insecure_channel(server.address) as channel:
         health_watch = health_pb2_grpc.HealthStub(channel).Watch(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -164,24 +165,52 @@ def test_a_deployment_that_is_undeployed_is_not_ready(house: House, tmp_path: Pa
     assert describe(deploying.exception()).reason == "SERVED_MODEL_NOT_FOUND"
 
 
-def test_no_more_wait_for_a_model_than_may(house: House, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def narrow(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A server over the same stores, where two calls may wait for a model."""
+    folder = tmp_path_factory.mktemp("narrow")
+    house.model("misbehaving")
     stores = (
         *("--backend-store-uri", f"sqlite:///{house.folder}/mlflow.db"),
         *("--artifacts-destination", str(house.folder / "mlartifacts")),
     )
-    uri = house.model("misbehaving")
     with (
-        ServerProcess(tmp_path, *stores, "--serving-queue", "2") as server,
-        House(tmp_path, server.address) as other,
+        ServerProcess(folder, *stores, "--serving-queue", "2") as server,
+        House(folder, server.address) as narrow,
     ):
-        environment = variables(LOAD_WITH=tmp_path / "go")
-        other.rpcs("DeployModel", name="slow", modelUri=uri, environment=environment)
-        calls = [ask(other, "slow") for _ in range(5)]
-        wait_for(lambda: sum(call.done() for call in calls) == 3)
-        (tmp_path / "go").touch()
-        failures = [call.exception() for call in calls]
-        refused = [describe(one).reason for one in failures if one is not None]
-        assert refused == ["TOO_MANY_CALLS_WAITING"] * 3
+        yield narrow
+
+
+def test_no_more_wait_for_a_model_than_may(house: House, narrow: House, tmp_path: Path) -> None:
+    environment = variables(LOAD_WITH=tmp_path / "go")
+    uri = house.model("misbehaving")
+    narrow.rpcs("DeployModel", name="slow", modelUri=uri, environment=environment)
+    calls = [ask(narrow, "slow") for _ in range(5)]
+    wait_for(lambda: sum(call.done() for call in calls) == 3)
+    (tmp_path / "go").touch()
+    failures = [call.exception() for call in calls]
+    refused = [describe(one).reason for one in failures if one is not None]
+    assert refused == ["TOO_MANY_CALLS_WAITING"] * 3
+    narrow.undeploy("slow")
+
+
+def test_calls_that_were_given_up_keep_no_place_in_line(
+    house: House, narrow: House, tmp_path: Path
+) -> None:
+    flag = tmp_path / "flag"
+    name = narrow.deploy(house.model("misbehaving"), maxBatchCalls=8)
+    busy = ask(narrow, name, f"wait {flag}")
+    wait_for(flag.exists)
+    for _ in range(2):
+        with pytest.raises(grpc.RpcError):
+            narrow.stub.Predict(order(name, ""), timeout=0.1)
+    waiting = ask(narrow, name)
+    # It is in line before this is answered.
+    assert narrow.get(name).state == pb.SERVED_MODEL_STATE_READY
+    flag.unlink()
+    assert says(waiting.result())
+    assert says(busy.result())
+    narrow.undeploy(name)
 
 
 def test_what_a_replica_loads_does_not_keep_it(house: House, versions: str, tmp_path: Path) -> None:
@@ -206,6 +235,7 @@ def test_what_a_replica_loads_does_not_keep_it(house: House, versions: str, tmp_
     house.undeploy("loading")
 
 
+@pytest.mark.slow
 def test_a_replica_that_could_not_be_loaded_is_tried_again_when_asked(
     house: House, versions: str, tmp_path: Path
 ) -> None:
@@ -227,6 +257,7 @@ def test_a_replica_that_could_not_be_loaded_is_tried_again_when_asked(
     house.undeploy("again")
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_up_is_ended(house: House) -> None:
     name = house.deploy(house.model("misbehaving"))
     failure = describe(ask(house, name, "hang-up").exception())
@@ -234,28 +265,3 @@ def test_a_process_that_hangs_up_is_ended(house: House) -> None:
     assert "closed the connection" in failure.message
     assert says(ask(house, name).result())
     house.undeploy(name)
-
-
-def test_calls_that_were_given_up_keep_no_place_in_line(house: House, tmp_path: Path) -> None:
-    stores = (
-        *("--backend-store-uri", f"sqlite:///{house.folder}/mlflow.db"),
-        *("--artifacts-destination", str(house.folder / "mlartifacts")),
-    )
-    uri = house.model("misbehaving")
-    flag = tmp_path / "flag"
-    with (
-        ServerProcess(tmp_path, *stores, "--serving-queue", "2") as server,
-        House(tmp_path, server.address) as other,
-    ):
-        name = other.deploy(uri, maxBatchCalls=8)
-        busy = ask(other, name, f"wait {flag}")
-        wait_for(flag.exists)
-        for _ in range(2):
-            with pytest.raises(grpc.RpcError):
-                other.stub.Predict(order(name, ""), timeout=0.1)
-        waiting = ask(other, name)
-        # It is in line before this is answered.
-        assert other.get(name).state == pb.SERVED_MODEL_STATE_READY
-        flag.unlink()
-        assert says(waiting.result())
-        assert says(busy.result())
