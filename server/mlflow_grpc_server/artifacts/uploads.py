@@ -6,8 +6,9 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,18 +142,12 @@ class Upload:
         digest = hashlib.sha256(data).hexdigest()
         _check_digest(f"{field}.sha256", chunk.path, chunk.sha256, digest)
         staged, descriptor = self._root.staging.create()
-        try:
+        with self._undone_by(lambda: staged.unlink(missing_ok=True), chunk.path):
             try:
                 _write_all(descriptor, data)
             finally:
                 os.close(descriptor)
             self._writer.commit(staged, parts)
-        except BaseException as error:
-            try:
-                self._raise_if_full(error, chunk.path)
-            finally:
-                staged.unlink(missing_ok=True)
-            raise
         self._stored.append(Stored(chunk.path, chunk.size, digest))
 
     def _open(self, field: str, chunk: Chunk, parts: Parts) -> _Open:
@@ -192,14 +187,8 @@ class Upload:
         )
 
     def _write(self, file: _Open, data: bytes) -> None:
-        try:
+        with self._undone_by(lambda: self._drop(keep=False), file.path):
             self._hash_and_write(file, data)
-        except OSError as error:
-            try:
-                self._raise_if_full(error, file.path)
-            finally:
-                self._drop(keep=False)
-            raise
         file.received += len(data)
 
     def _hash_and_write(self, file: _Open, data: bytes) -> None:
@@ -213,7 +202,7 @@ class Upload:
     def _finish_file(self, field: str, file: _Open, sha256: str) -> None:
         file.hashed.result()
         digest = file.digest.hexdigest()
-        try:
+        with self._undone_by(lambda: self._drop(keep=False), file.path):
             if file.received != file.size:
                 raise InvalidFieldError(
                     f"{field}.sha256",
@@ -221,12 +210,6 @@ class Upload:
                 )
             _check_digest(f"{field}.sha256", file.path, sha256, digest)
             self._writer.commit(file.staged, file.parts)
-        except BaseException as error:
-            try:
-                self._raise_if_full(error, file.path)
-            finally:
-                self._drop(keep=False)
-            raise
         os.close(file.descriptor)
         self._file = None
         self._stored.append(Stored(file.path, file.size, digest))
@@ -238,11 +221,20 @@ class Upload:
             file.staged.unlink(missing_ok=True)
         os.close(file.descriptor)
 
-    def _raise_if_full(self, error: BaseException, path: str) -> None:
-        """Say so if there is no more room; before anything is deleted, which would make some."""
-        full = self._root.staging.full(error, path) if isinstance(error, OSError) else None
-        if full is not None:
-            raise full from error
+    @contextmanager
+    def _undone_by(self, undo: Callable[[], None], path: str) -> Iterator[None]:
+        """Undo what fails, and say so if that is because there is no more room."""
+        try:
+            yield
+        except BaseException as error:
+            try:
+                # Before anything is deleted, which would make room.
+                full = self._root.staging.full(error, path) if isinstance(error, OSError) else None
+            finally:
+                undo()
+            if full is not None:
+                raise full from error
+            raise
 
 
 def part_key(root: Root, path: str, upload_id: str) -> str:

@@ -24,7 +24,7 @@ from mlflow_grpc_server.serving.answers import (
 )
 from mlflow_grpc_server.serving.frames import ClosedError, Kind, pack, unpack
 from mlflow_grpc_server.serving.line import Line
-from mlflow_grpc_server.serving.process import Cause, Lane, ProcessSpec, WorkerProcess
+from mlflow_grpc_server.serving.process import Cause, Ended, Lane, ProcessSpec, WorkerProcess
 from mlflow_grpc_server.serving.replica import Replica
 from mlflow_grpc_server.serving.spec import ReplicaState, ReplicaView, TensorInfos
 
@@ -207,14 +207,12 @@ class Group:
             try:
                 return await self._attempt(payload)
             except GoneError as gone:
-                if gone.ended.cause in _RETRIED:
-                    again = self._attempt(payload)
-                elif self._spec.concurrency > 1:
-                    again = self._attempt_of_suspect(payload)
-                else:
+                if not self._may_be_innocent(gone.ended):
                     raise failed(gone.ended) from gone
+                is_suspect = gone.ended.cause not in _RETRIED
+            again = self._attempt_of_suspect if is_suspect else self._attempt
             try:
-                return await again
+                return await again(payload)
             except GoneError as gone:
                 raise failed(gone.ended) from gone
 
@@ -284,6 +282,10 @@ class Group:
     async def _attempt(self, payload: bytes) -> bytes:
         return answer_in(await self._line.call(payload, self._predict_timeout))
 
+    def _may_be_innocent(self, ended: Ended) -> bool:
+        """Whether a call may not be what ended its process."""
+        return ended.cause in _RETRIED or self._spec.concurrency > 1
+
     async def _attempt_of_suspect(self, payload: bytes) -> bytes:
         """Try a call of which only one among several has ended their process.
 
@@ -329,8 +331,7 @@ class Group:
                             yield item
                     return
                 except GoneError as gone:
-                    is_innocent = gone.ended.cause in _RETRIED or self._spec.concurrency > 1
-                    if not may_try_again or not is_innocent:
+                    if not may_try_again or not self._may_be_innocent(gone.ended):
                         raise failed(gone.ended) from gone
                     may_try_again = False
 

@@ -48,6 +48,13 @@ def break_down(house: House, name: str, flag: Path) -> None:
     house.wait(name, lambda served: served.state == DEGRADED)
 
 
+def deploy_broken(house: House, versions: str, flag: Path) -> str:
+    """Deploy the first version, which then cannot answer while the flag is there."""
+    name = house.deploy(f"models:/{versions}/1", environment=variables(UNLOADABLE_WITH=flag))
+    break_down(house, name, flag)
+    return name
+
+
 @pytest.mark.slow
 def test_bad_calls_do_not_take_a_model_away(house: House) -> None:
     name = house.deploy(house.model("misbehaving"))
@@ -61,8 +68,7 @@ def test_calls_that_wait_move_to_a_version_that_can_answer(
     house: House, versions: str, tmp_path: Path
 ) -> None:
     flag = tmp_path / "flag"
-    name = house.deploy(f"models:/{versions}/1", environment=variables(UNLOADABLE_WITH=flag))
-    break_down(house, name, flag)
+    name = deploy_broken(house, versions, flag)
     waiting = [ask(house, name) for _ in range(3)]
     stream = house.stub.PredictStream(stream_order(name, "count 1"), timeout=60)
     house.deploy(f"models:/{versions}/2", name=name)
@@ -92,8 +98,7 @@ def test_who_waits_for_what_never_comes_is_told(
     house: House, versions: str, tmp_path: Path
 ) -> None:
     flag = tmp_path / "flag"
-    name = house.deploy(f"models:/{versions}/1", environment=variables(UNLOADABLE_WITH=flag))
-    break_down(house, name, flag)
+    name = deploy_broken(house, versions, flag)
     waiting = ask(house, name)
     undeploying = house.stub.UndeployModel.future(pb.UndeployModelRequest(name=name), timeout=120)
     assert describe(waiting.exception()).reason == "MODEL_NOT_SERVED"
@@ -105,8 +110,7 @@ def test_calls_wait_for_what_replaces_a_version_that_is_lost(
     house: House, versions: str, tmp_path: Path
 ) -> None:
     flag = tmp_path / "flag"
-    name = house.deploy(f"models:/{versions}/1", environment=variables(UNLOADABLE_WITH=flag))
-    break_down(house, name, flag)
+    name = deploy_broken(house, versions, flag)
     house.wait(name, lambda served: served.state == pb.SERVED_MODEL_STATE_FAILED)
     environment = variables(LOAD_WITH=tmp_path / "go")
     uri = f"models:/{versions}/2"
